@@ -1,0 +1,7 @@
+"""Command line of edge-ser: one module per command; `app.py` holds what they share."""
+
+# Each command module registers itself on the app; none imports a heavy library at its top,
+# so that `edge-ser listen` starts on a device with numpy and an interpreter alone.
+from edge_ser.cli.app import app, main
+
+__all__ = ["app", "main"]

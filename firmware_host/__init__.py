@@ -1,0 +1,1 @@
+"""The device floor: features, engines and the streaming recogniser; numpy and one interpreter."""
