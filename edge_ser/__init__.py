@@ -1,1 +1,1 @@
-"""edge-ser, the workbench: corpora, model, quantization-aware training, evaluation, command line."""
+"""The workbench: corpora, model, quantization-aware training, evaluation, command line."""

@@ -1,0 +1,262 @@
+"""Log-mel, MFCC, RMS and zero-crossing rate, streaming and offline by the same code.
+
+One framing and one FFT serve all four. Definitions and constants are librosa's
+(`librosa.feature.*` with `center=False`, Slaney mel scale and norm, periodic Hann window,
+DCT-II ortho) except that nothing looks at a whole utterance: there is no `top_db`, and
+`log_floor` takes its place. Every frame is computed on its own, by products whose shape
+does not depend on how many frames are there, so that the bits do not depend on the chunking.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_host.errors import EdgeSerError
+
+Float32 = NDArray[np.float32]
+
+KINDS = ("log_mel", "mfcc", "rms", "zcr")
+"""The features there are, in the order in which they stand in a frame."""
+
+ZERO_CROSSING_THRESHOLD = np.float32(1e-10)  # librosa.zero_crossings' default: smaller is zero
+MAX_FRAMES_AT_ONCE = 1024  # about 10 s: bounds the memory of a long offline signal
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Every constant of the features; part of the contract of a model file.
+
+    Args:
+        sample_rate: of the samples, in Hz.
+        frame_length: samples per frame, and the length of the FFT (25 ms).
+        hop_length: samples from one frame to the next (10 ms).
+        n_mels: mel bands.
+        n_mfcc: cepstral coefficients kept, from the zeroth.
+        fmin, fmax: edges of the mel bands, in Hz.
+        log_floor: mel power below it counts as it (so 1e-8 is -80 dB).
+        kinds: which of `KINDS` make up a frame, in that order.
+
+    Raises:
+        EdgeSerError: when a constant is impossible.
+    """
+
+    sample_rate: int = 16_000
+    frame_length: int = 400
+    hop_length: int = 160
+    n_mels: int = 40
+    n_mfcc: int = 22
+    fmin: float = 50.0
+    fmax: float = 8_000.0
+    log_floor: float = 1e-8
+    kinds: tuple[str, ...] = KINDS
+
+    def __post_init__(self) -> None:
+        def check(holds: bool, expected: str) -> None:
+            if not holds:
+                raise EdgeSerError(f"impossible feature constants: expected {expected}, got {self}")
+
+        check(self.sample_rate > 0, "a positive sample rate")
+        check(
+            0 < self.hop_length <= self.frame_length <= 2**15, "0 < hop <= frame <= 32768 samples"
+        )
+        check(0 <= self.fmin < self.fmax <= self.sample_rate / 2, "0 <= fmin < fmax <= rate / 2")
+        check(0 < self.n_mels <= self.frame_length // 2, "at least one mel band")
+        check(0 < self.n_mfcc <= self.n_mels, "1 to n_mels coefficients")
+        check(0 < self.log_floor < 1, "a log floor between 0 and 1")
+        known = tuple(kind for kind in KINDS if kind in self.kinds)
+        check(bool(known) and known == self.kinds, f"kinds out of {KINDS}, in that order")
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per frame."""
+        sizes = {"log_mel": self.n_mels, "mfcc": self.n_mfcc, "rms": 1, "zcr": 1}
+        return sum(sizes[kind] for kind in self.kinds)
+
+    def samples_for(self, n_frames: int) -> int:
+        """Samples that make exactly `n_frames` frames."""
+        return self.frame_length + (n_frames - 1) * self.hop_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self) | {"kinds": list(self.kinds)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "FeatureConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            EdgeSerError: when a constant is missing, unknown, of another type or impossible.
+        """
+        expected = {field.name: field for field in fields(cls)}
+        if set(data) != set(expected):
+            odd = ", ".join(sorted(set(data) ^ set(expected)))
+            raise EdgeSerError(f"feature constants do not match this version of edge-ser: {odd}")
+        defaults = cls()
+        values: dict[str, Any] = {}
+        for name, value in data.items():
+            like = getattr(defaults, name)
+            if name == "kinds":
+                right = isinstance(value, list | tuple) and all(isinstance(k, str) for k in value)
+                values[name] = tuple(value) if right else value
+            elif isinstance(like, int):
+                right = isinstance(value, int) and not isinstance(value, bool)
+                values[name] = value
+            else:
+                right = isinstance(value, int | float) and math.isfinite(value)
+                values[name] = float(value) if right else value
+            if not right:
+                raise EdgeSerError(f"feature constant {name} has an impossible value: {value!r}")
+        return cls(**values)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of all constants."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class FeatureExtractor:
+    """Features of a stream of samples, fed in any portions.
+
+    >>> extractor = FeatureExtractor(FeatureConfig())
+    >>> extractor.feed(np.zeros(399, np.float32)).shape
+    (0, 64)
+    >>> extractor.feed(np.zeros(161, np.float32)).shape
+    (2, 64)
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self.config = config
+        self._pending: Float32 = np.empty(0, np.float32)
+
+    def feed(self, samples: Float32) -> Float32:
+        """The frames that these samples complete.
+
+        Args:
+            samples: float32, one-dimensional, at `config.sample_rate`, full scale 1.
+
+        Shape:
+            - samples: (n,)
+            - returns: (frames, config.n_features), float32, not normalised
+        """
+        config = self.config
+        signal = np.concatenate([self._pending, np.asarray(samples, np.float32)])
+        n_frames = max(0, 1 + (signal.size - config.frame_length) // config.hop_length)
+        # Copied, so that a stream keeps its few pending samples and not the chunk they were in.
+        self._pending = signal[n_frames * config.hop_length :].copy()
+        out = np.empty((n_frames, config.n_features), np.float32)
+        if n_frames:
+            frames = np.lib.stride_tricks.sliding_window_view(signal, config.frame_length)
+            frames = frames[:: config.hop_length]
+            for start in range(0, n_frames, MAX_FRAMES_AT_ONCE):
+                part = slice(start, min(start + MAX_FRAMES_AT_ONCE, n_frames))
+                _fill(out[part], frames[part], config)
+        return out
+
+    def reset(self) -> None:
+        """Forget the samples that have not yet made a frame."""
+        self._pending = np.empty(0, np.float32)
+
+
+def extract(samples: Float32, config: FeatureConfig) -> Float32:
+    """Features of a whole signal: the frames that lie entirely inside it.
+
+    Shape:
+        - samples: (n,), float32 at `config.sample_rate`
+        - returns: (frames, config.n_features), float32, not normalised
+    """
+    return FeatureExtractor(config).feed(samples)
+
+
+def mel_filters(config: FeatureConfig) -> Float32:
+    """Triangular filters on the Slaney mel scale, each of unit area.
+
+    Source: M. Slaney, Auditory Toolbox (1998); the same as `librosa.filters.mel`.
+
+    Shape:
+        - returns: (frame_length // 2 + 1, n_mels), float32
+    """
+    bins = np.arange(config.frame_length // 2 + 1) * config.sample_rate / config.frame_length
+    low, high = _hz_to_mel(config.fmin), _hz_to_mel(config.fmax)
+    edges = _mel_to_hz(np.linspace(low, high, config.n_mels + 2))
+    rising = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    return np.ascontiguousarray(triangles * (2.0 / (edges[2:] - edges[:-2])), np.float32)
+
+
+def dct_matrix(n_inputs: int, n_outputs: int) -> Float32:
+    """Orthonormal DCT-II: cepstral coefficients are `log_mel @ dct_matrix(n_mels, n_mfcc)`.
+
+    Shape:
+        - returns: (n_inputs, n_outputs), float32
+    """
+    n, k = np.arange(n_inputs)[:, None] + 0.5, np.arange(n_outputs)
+    matrix = np.sqrt(2.0 / n_inputs) * np.cos(np.pi / n_inputs * n * k)
+    matrix[:, 0] = np.sqrt(1.0 / n_inputs)
+    return np.ascontiguousarray(matrix, np.float32)
+
+
+_SLANEY_LINEAR_HZ = 200.0 / 3.0  # Hz per mel below 1 kHz
+_SLANEY_KNEE_HZ = 1000.0
+_SLANEY_KNEE_MEL = _SLANEY_KNEE_HZ / _SLANEY_LINEAR_HZ
+_SLANEY_LOG_STEP = math.log(6.4) / 27.0  # above the knee, mels are logarithmic
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _SLANEY_KNEE_HZ:
+        return hz / _SLANEY_LINEAR_HZ
+    return _SLANEY_KNEE_MEL + math.log(hz / _SLANEY_KNEE_HZ) / _SLANEY_LOG_STEP
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = _SLANEY_KNEE_HZ * np.exp(_SLANEY_LOG_STEP * (mel - _SLANEY_KNEE_MEL))
+    return np.where(mel < _SLANEY_KNEE_MEL, mel * _SLANEY_LINEAR_HZ, above)
+
+
+@lru_cache(maxsize=8)
+def _tables(config: FeatureConfig) -> tuple[Float32, Float32, Float32]:
+    """Window, mel filters and DCT of a configuration, made once and read-only."""
+    # Periodic Hann (scipy's fftbins=True), as librosa uses for spectra.
+    n = np.arange(config.frame_length)
+    window = (0.5 - 0.5 * np.cos(2.0 * np.pi * n / config.frame_length)).astype(np.float32)
+    tables = (window, mel_filters(config), dct_matrix(config.n_mels, config.n_mfcc))
+    for table in tables:
+        table.flags.writeable = False
+    return tables
+
+
+def _fill(out: Float32, frames: Float32, config: FeatureConfig) -> None:
+    """Compute the features of `frames` (n, frame_length) into `out` (n, n_features)."""
+    window, filters, dct = _tables(config)
+    column = 0
+    if "log_mel" in config.kinds or "mfcc" in config.kinds:
+        spectrum = np.fft.rfft(frames * window)
+        power = np.square(spectrum.real, dtype=np.float32)
+        power += np.square(spectrum.imag, dtype=np.float32)
+        # A stack of (1, bins) @ (bins, mels): always the same product, whatever n is. One
+        # product of n rows would give other last bits for other n.
+        mel = np.matmul(power[:, None, :], filters)[:, 0]
+        np.maximum(mel, np.float32(config.log_floor), out=mel)
+        log_mel = np.log10(mel)
+        log_mel *= np.float32(10.0)
+        if "log_mel" in config.kinds:
+            out[:, : config.n_mels] = log_mel
+            column = config.n_mels
+        if "mfcc" in config.kinds:
+            out[:, column : column + config.n_mfcc] = np.matmul(log_mel[:, None, :], dct)[:, 0]
+            column += config.n_mfcc
+    if "rms" in config.kinds:
+        energy = np.add.reduce(np.square(frames), axis=1)
+        out[:, column] = np.sqrt(energy / np.float32(config.frame_length))
+        column += 1
+    if "zcr" in config.kinds:
+        negative = frames < -ZERO_CROSSING_THRESHOLD
+        crossings = np.count_nonzero(negative[:, 1:] != negative[:, :-1], axis=1)
+        out[:, column] = crossings / np.float32(config.frame_length)
