@@ -1,0 +1,161 @@
+"""Augmentation of training clips: on the waveform once a copy, on the features once an epoch.
+
+The waveform copies of a clip differ in speed, spectral tilt, noise and room; they are made
+once, before training, each from its own seed. What is cheap on features happens anew in
+every epoch: level, masks over time and frequency (SpecAugment, arXiv 1904.08779) and mixup
+(arXiv 1710.09412). Nothing here ever sees a validation or test clip.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firmware_host.features import FeatureConfig, dct_matrix
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How far augmentation goes; the defaults were chosen on validation speakers.
+
+    Args:
+        copies: waveform copies of a clip beside the recording itself.
+        max_speed_change: relative; speed changes pitch and formants with the tempo.
+        max_tilt: of the spectrum, in the pre-emphasis coefficient.
+        noise_share, min_snr_db, max_snr_db: share of copies with noise, and how much.
+        room_share: share of copies in a synthetic room.
+        max_gain_db: level change of a clip in either direction.
+        time_masks, time_mask_frames, mel_masks, mel_mask_bands: SpecAugment's counts and
+            largest widths.
+        mixup: parameter of the Beta distribution; 0 turns it off.
+    """
+
+    copies: int = 5
+    max_speed_change: float = 0.15
+    max_tilt: float = 0.4
+    noise_share: float = 0.5
+    min_snr_db: float = 5.0
+    max_snr_db: float = 35.0
+    room_share: float = 0.25
+    max_gain_db: float = 12.0
+    time_masks: int = 2
+    time_mask_frames: int = 40
+    mel_masks: int = 2
+    mel_mask_bands: int = 8
+    mixup: float = 0.2
+
+
+def augment_waveform(samples: Float32, rate: int, config: AugmentConfig, seed: int) -> Float32:
+    """One copy of a clip, determined by its seed.
+
+    Shape:
+        - samples: (n,), float32 at `rate` Hz
+        - returns: (about n,), float32, peak at most 1
+    """
+    import soxr
+    from scipy.signal import lfilter
+
+    random = np.random.default_rng(seed)
+    speed = 1.0 + random.uniform(-config.max_speed_change, config.max_speed_change)
+    out = np.asarray(soxr.resample(samples, rate * speed, rate), np.float32)
+    tilt = random.uniform(-config.max_tilt, config.max_tilt)
+    out = np.asarray(lfilter([1.0, -tilt], [1.0], out), np.float32)
+    if random.random() < config.room_share:
+        out = _in_a_room(out, rate, random)
+    if random.random() < config.noise_share:
+        snr_db = random.uniform(config.min_snr_db, config.max_snr_db)
+        out = out + _noise(out.size, random) * _rms(out) * np.float32(10 ** (-snr_db / 20))
+    peak = float(np.abs(out).max(initial=0.0))
+    return np.asarray(out / max(1.0, peak), np.float32)
+
+
+def _rms(samples: Float32) -> np.float32:
+    return np.float32(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+
+
+def _noise(n_samples: int, random: np.random.Generator) -> Float32:
+    """Noise of unit power whose spectrum falls by a random 0 to 6 dB an octave (white to brown)."""
+    spectrum = np.fft.rfft(random.standard_normal(n_samples))
+    slope = random.uniform(0.0, 1.0)
+    spectrum[1:] *= np.arange(1, spectrum.size) ** -slope
+    spectrum[0] = 0.0
+    noise = np.asarray(np.fft.irfft(spectrum, n_samples), np.float32)
+    return noise / _rms(noise)
+
+
+def _in_a_room(samples: Float32, rate: int, random: np.random.Generator) -> Float32:
+    """The direct sound and an exponentially decaying tail of a random length and strength."""
+    from scipy.signal import oaconvolve
+
+    reverberation_seconds = random.uniform(0.1, 0.6)  # to -60 dB
+    time = np.arange(int(reverberation_seconds * rate)) / rate
+    decay = 10.0 ** (-3.0 * time / reverberation_seconds)
+    response = random.standard_normal(time.size) * decay
+    response *= random.uniform(0.1, 0.7) / np.sqrt(np.sum(np.square(response)))
+    response[0] = 1.0
+    return np.asarray(oaconvolve(samples, response)[: samples.size], np.float32)
+
+
+class FeatureAugmenter:
+    """Changes batches of features in place of new recordings, once an epoch.
+
+    Works on the stored features (log-mel, RMS, zero-crossing rate) before the cepstra are
+    derived from the log-mel, so that a mask or a level change reaches both alike.
+    """
+
+    def __init__(self, config: AugmentConfig, features: FeatureConfig) -> None:
+        self.config, self.features = config, features
+        self._floor_db = 10.0 * float(np.log10(features.log_floor))
+
+    def __call__(self, stored: Tensor, generator: torch.Generator) -> Tensor:
+        """Level and masks.
+
+        Shape:
+            - stored and returned: (batch, frames, n_mels + 2)
+        """
+        config, n_mels = self.config, self.features.n_mels
+        batch, frames, _ = stored.shape
+        out = stored.clone()
+        gain = (torch.rand(batch, 1, 1, generator=generator) * 2 - 1) * config.max_gain_db
+        log_mel = torch.clamp(out[:, :, :n_mels] + gain, min=self._floor_db)
+        mean = log_mel.mean(dim=(1, 2), keepdim=True)
+        for _ in range(config.mel_masks):
+            masked = _spans(batch, n_mels, config.mel_mask_bands, generator)
+            log_mel = torch.where(masked[:, None, :], mean, log_mel)
+        out[:, :, :n_mels] = log_mel
+        out[:, :, n_mels] *= 10.0 ** (gain[:, :, 0] / 20.0)
+        average = out.mean(dim=1, keepdim=True)
+        for _ in range(config.time_masks):
+            masked = _spans(batch, frames, config.time_mask_frames, generator)
+            out = torch.where(masked[:, :, None], average, out)
+        return out
+
+
+def _spans(batch: int, length: int, longest: int, generator: torch.Generator) -> Tensor:
+    """A random span of at most `longest` places in each row. Shape: (batch, length), bool."""
+    width = torch.rand(batch, 1, generator=generator) * longest
+    start = torch.rand(batch, 1, generator=generator) * (length - width)
+    place = torch.arange(length)[None, :]
+    return (place >= start) & (place < start + width)
+
+
+def add_cepstra(stored: Tensor, features: FeatureConfig) -> Tensor:
+    """Full features from the stored ones: the MFCC are the DCT of the log-mel.
+
+    Shape:
+        - stored: (..., n_mels + 2): log-mel, RMS, zero-crossing rate
+        - returns: (..., n_features), the kinds that the configuration names
+    """
+    n_mels = features.n_mels
+    log_mel = stored[..., :n_mels]
+    columns = {
+        "log_mel": log_mel,
+        "mfcc": log_mel @ torch.from_numpy(dct_matrix(n_mels, features.n_mfcc)).to(stored.device),
+        "rms": stored[..., n_mels : n_mels + 1],
+        "zcr": stored[..., n_mels + 1 :],
+    }
+    return torch.cat([columns[kind] for kind in features.kinds], dim=-1)

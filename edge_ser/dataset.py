@@ -1,0 +1,209 @@
+"""Recordings as stored features: read once, augmented copies for training, windows for testing.
+
+Stored are log-mel, RMS and zero-crossing rate, as float16; the cepstra are derived from the
+log-mel when a batch is made. A window for testing is exactly the window that the runtime
+would recognise: a clip shorter than one is followed by silence, a longer one is covered at
+the hop.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
+from edge_ser.corpora.clip import Clip
+from firmware_host.audio import read_audio, resample
+from firmware_host.errors import EdgeSerError
+from firmware_host.features import FeatureConfig, extract
+
+Float16 = NDArray[np.float16]
+STORED_KINDS = ("log_mel", "rms", "zcr")
+Progress = Callable[[int, int], None]
+"""Called with how many clips are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Stored features of one clip: the recording first, then its augmented copies.
+
+    Shape:
+        - copies: each (frames, n_mels + 2), float16
+    """
+
+    clip: Clip
+    label: int
+    copies: tuple[Float16, ...]
+
+
+def read_clips(
+    clips: Sequence[Clip],
+    labels: Sequence[int],
+    features: FeatureConfig,
+    augment: AugmentConfig | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[ClipFeatures]:
+    """Read recordings and compute their stored features.
+
+    Args:
+        clips, labels: the recordings and the class of each, of equal length.
+        augment: of training clips; None for validation and test.
+        seed: with the clip's name it determines each augmented copy.
+        jobs: processes to spread the work over.
+
+    Raises:
+        EdgeSerError: when a recording cannot be read.
+    """
+    work = partial(_read_one, features=features, augment=augment, seed=seed)
+    out = []
+    for clip, label, copies in zip(clips, labels, _spread(work, clips, jobs), strict=True):
+        out.append(ClipFeatures(clip, label, copies))
+        if progress:
+            progress(len(out), len(clips))
+    return out
+
+
+def _spread(
+    work: Callable[[Clip], tuple[Float16, ...]], clips: Sequence[Clip], jobs: int
+) -> Iterator[tuple[Float16, ...]]:
+    if jobs <= 1:
+        yield from map(work, clips)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(work, clips, chunksize=16)
+
+
+def _read_one(
+    clip: Clip, features: FeatureConfig, augment: AugmentConfig | None, seed: int
+) -> tuple[Float16, ...]:
+    samples, rate = read_audio(clip.path)
+    samples = resample(samples, rate, features.sample_rate)
+    stored = replace(features, kinds=STORED_KINDS)
+    copies = [extract(samples, stored).astype(np.float16)]
+    for copy in range(augment.copies if augment else 0):
+        assert augment is not None
+        key = hashlib.sha256(f"{seed}/{clip.corpus}/{clip.path.name}/{copy}".encode()).digest()
+        changed = augment_waveform(
+            samples, features.sample_rate, augment, int.from_bytes(key[:8], "little")
+        )
+        copies.append(extract(changed, stored).astype(np.float16))
+    return tuple(copies)
+
+
+class TrainingBatches:
+    """Random windows of the training clips, augmented, class by class in balance.
+
+    A clip is drawn with a probability that falls with the square root of how many clips of
+    its corpus and class there are, so that a small corpus is heard and a large one still
+    counts for more. Every epoch is determined by the seed and its number alone, which is
+    what makes an interrupted training resumable bit for bit.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[ClipFeatures],
+        features: FeatureConfig,
+        window_frames: int,
+        mean: Tensor,
+        std: Tensor,
+        augment: AugmentConfig,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        if not clips:
+            raise EdgeSerError("there are no training clips: choose other corpora or folds")
+        self.clips, self.features, self.window_frames = clips, features, window_frames
+        self.mean, self.std, self.batch_size, self.seed = mean, std, batch_size, seed
+        self.augment = augment
+        self._augmenter = FeatureAugmenter(augment, features)
+        groups = [(clip.clip.corpus, clip.label) for clip in clips]
+        self._weights = torch.tensor([groups.count(group) ** -0.5 for group in groups])
+
+    def __len__(self) -> int:
+        """Batches an epoch: as many draws as there are clips."""
+        return max(1, len(self.clips) // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
+        """Batches of inputs, labels, labels mixed in, and the share of the first label.
+
+        Shape:
+            - inputs: (batch, window_frames, n_features), float32, normalised
+            - labels: (batch,), int64, twice
+        """
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        draws = torch.multinomial(
+            self._weights, len(self) * self.batch_size, replacement=True, generator=generator
+        )
+        for chosen in draws.split(self.batch_size):
+            clips = [self.clips[int(index)] for index in chosen]
+            stored = torch.stack([self._window(clip, generator) for clip in clips])
+            inputs = add_cepstra(self._augmenter(stored, generator), self.features)
+            inputs = (inputs - self.mean) / self.std
+            labels = torch.tensor([clip.label for clip in clips])
+            share = 1.0
+            if self.augment.mixup > 0:
+                # Beta(a, a) from numpy, seeded from the generator: torch has no seeded Beta.
+                number_seed = int(torch.randint(2**31, (1,), generator=generator))
+                share = float(np.random.default_rng(number_seed).beta(*[self.augment.mixup] * 2))
+                share = max(share, 1.0 - share)
+            other = torch.randperm(len(clips), generator=generator)
+            yield share * inputs + (1 - share) * inputs[other], labels, labels[other], share
+
+    def _window(self, clip: ClipFeatures, generator: torch.Generator) -> Tensor:
+        """A random window of a random copy; a short clip stands anywhere in silence."""
+        n_copies = len(clip.copies)
+        copy = clip.copies[int(torch.randint(n_copies, (1,), generator=generator))]
+        spare = len(copy) - self.window_frames
+        place = int(torch.randint(abs(spare) + 1, (1,), generator=generator))
+        if spare >= 0:
+            return torch.from_numpy(copy[place : place + self.window_frames]).float()
+        out = silence(self.features).repeat(self.window_frames, 1)
+        out[place : place + len(copy)] = torch.from_numpy(copy).float()
+        return out
+
+
+def silence(features: FeatureConfig) -> Tensor:
+    """Stored features of a frame of zeros. Shape: (1, n_mels + 2)."""
+    stored = replace(features, kinds=STORED_KINDS)
+    return torch.from_numpy(extract(np.zeros(features.frame_length, np.float32), stored))
+
+
+def normalisation(
+    clips: Sequence[ClipFeatures], features: FeatureConfig
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature over the frames of the recordings.
+
+    Shape:
+        - returns: (n_features,) twice, float32; no standard deviation is zero
+    """
+    total, squares, count = torch.zeros(()), torch.zeros(()), 0
+    for clip in clips:
+        frames = add_cepstra(torch.from_numpy(clip.copies[0]).float(), features).double()
+        total = total + frames.sum(dim=0)
+        squares = squares + frames.square().sum(dim=0)
+        count += len(frames)
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
+    return mean.float(), std.float()
+
+
+def test_windows(clip: ClipFeatures, features: FeatureConfig, window: int, hop: int) -> Tensor:
+    """The windows that the runtime recognises of this clip, not normalised.
+
+    Shape:
+        - returns: (windows, window, n_features), float32
+    """
+    frames = torch.from_numpy(clip.copies[0]).float()
+    if len(frames) < window:
+        padding = silence(features).repeat(window - len(frames), 1)
+        frames = torch.cat([frames, padding])
+    starts = range(0, len(frames) - window + 1, hop)
+    return add_cepstra(torch.stack([frames[s : s + window] for s in starts]), features)

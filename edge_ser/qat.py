@@ -1,0 +1,405 @@
+"""Quantization-aware training: the network with the arithmetic that the INT8 files carry out.
+
+Batch norm is folded first, so that the weights trained here are the weights deployed.
+Weights are int8, symmetric, per output channel; activations int8, affine, per tensor, with
+learned scales (LSQ, arXiv 1902.08153); biases int32. The LSTM's two matrix products give
+int8 gate pre-activations on one shared scale, so that adding them is an integer addition;
+all four gates pass one int8 sigmoid, tanh(x) as 2 sigmoid(2x) - 1 with the candidate's rows
+doubled; the cell stays in float32; the hidden state is int8 at 1/128.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convert.scheme import QMAX, QMIN, SIGMOID_SCALE, STATE_SCALE, WEIGHT_QMAX
+from edge_ser.model import Alfb, EmotionNet, ModelConfig
+
+SMALLEST_WEIGHT_SCALE = 1e-6  # keeps the int32 bias of an all but dead channel in range
+SMALLEST_ACTIVATION_SCALE = 1e-6
+CALIBRATION_VALUES = 200_000  # kept of each activation, over all calibration batches
+CALIBRATION_CLIPS = torch.linspace(0.2, 1.0, 41)  # shares of the full range that are tried
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+DIRECTIONS = ("forward", "backward")
+CANDIDATE_GATE = 2  # of torch's gate order: input, forget, candidate, output
+
+
+def fold(model: EmotionNet) -> dict[str, Tensor]:
+    """Tensors of the deployed float network: batch norm inside the convolutions.
+
+    Returns:
+        `alfb.I.weight` (out, in, kernel), `alfb.I.bias` (out,), `alfb.I.eca` (kernel,),
+        `gfb.{forward,backward}.{input,recurrent}` (4 * hidden, in) in torch's gate order,
+        `gfb.{forward,backward}.bias` (4 * hidden,), `hidden.*`, `output.*`; all float32.
+    """
+    tensors: dict[str, Tensor] = {}
+    state = {name: value.detach().float() for name, value in model.state_dict().items()}
+    if model.config.use_alfb:
+        for index, block in enumerate(model.local):
+            assert isinstance(block, Alfb)
+            part = f"local.{index}"
+            variance, mean = state[f"{part}.norm.running_var"], state[f"{part}.norm.running_mean"]
+            scale = state[f"{part}.norm.weight"] / torch.sqrt(variance + block.norm.eps)
+            weight = state[f"{part}.conv.weight"]
+            tensors[f"alfb.{index}.weight"] = weight * scale[:, None, None]
+            tensors[f"alfb.{index}.bias"] = state[f"{part}.norm.bias"] - mean * scale
+            if model.config.use_eca:
+                tensors[f"alfb.{index}.eca"] = state[f"{part}.eca.conv.weight"].reshape(-1)
+    if model.config.use_gfb:
+        for direction, suffix in (("forward", ""), ("backward", "_reverse")):
+            lstm = f"gfb.lstm.{{}}_l0{suffix}"
+            tensors[f"gfb.{direction}.input"] = state[lstm.format("weight_ih")]
+            tensors[f"gfb.{direction}.recurrent"] = state[lstm.format("weight_hh")]
+            tensors[f"gfb.{direction}.bias"] = (
+                state[lstm.format("bias_ih")] + state[lstm.format("bias_hh")]
+            )
+    for layer in ("hidden", "output"):
+        for part in ("weight", "bias"):
+            tensors[f"{layer}.{part}"] = state[f"{layer}.{part}"]
+    return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+
+
+class _LearnedQuantization(torch.autograd.Function):
+    """Rounds to an int8 grid; gradients by LSQ (arXiv 1902.08153, equations 3 to 5)."""
+
+    @staticmethod
+    def forward(ctx, x, scale, zero_point, gradient_scale):  # type: ignore[no-untyped-def]
+        low, high = QMIN - zero_point, QMAX - zero_point
+        steps = x / scale
+        rounded = torch.round(steps).clamp_(low, high)
+        ctx.save_for_backward(steps, rounded)
+        ctx.range, ctx.gradient_scale = (low, high), gradient_scale
+        return rounded * scale
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        steps, rounded = ctx.saved_tensors
+        low, high = ctx.range
+        inside = (steps >= low) & (steps <= high)
+        by_scale = torch.where(inside, rounded - steps, rounded)
+        return gradient * inside, (gradient * by_scale).sum() * ctx.gradient_scale, None, None
+
+
+class _Round(torch.autograd.Function):
+    """Rounds to multiples of `step`, clamped; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx, x, step, low, high):  # type: ignore[no-untyped-def]
+        return torch.round(x / step).clamp_(low, high) * step
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return gradient, None, None, None
+
+
+def _round(x: Tensor, step: Tensor | float, low: int, high: int) -> Tensor:
+    out: Tensor = _Round.apply(x, step, low, high)  # type: ignore[no-untyped-call]
+    return out
+
+
+class Quantizer(nn.Module):
+    """An activation's int8 grid: a learned scale and a zero point fixed at calibration.
+
+    Args:
+        kind: "positive" (after ReLU: zero point -128), "symmetric" (zero point 0) or "affine".
+    """
+
+    scale: nn.Parameter
+    zero_point: Tensor
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.register_buffer("zero_point", torch.tensor(QMIN if kind == "positive" else 0))
+        self._seen: list[Tensor] | None = None
+
+    @property
+    def positive_scale(self) -> Tensor:
+        return self.scale.clamp(min=SMALLEST_ACTIVATION_SCALE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._seen is not None:
+            self._seen.append(_some_of(x.detach().flatten(), CALIBRATION_VALUES // 16))
+            return x.clamp(min=0) if self.kind == "positive" else x
+        gradient_scale = 1.0 / float(x.numel() * QMAX) ** 0.5
+        out: Tensor = _LearnedQuantization.apply(  # type: ignore[no-untyped-call]
+            x, self.positive_scale, int(self.zero_point), gradient_scale
+        )
+        return out
+
+    def saturate(self, x: Tensor) -> Tensor:
+        """Clamp a sum of values on the grid to its ends, as int8 addition does."""
+        if self._seen is not None:
+            return self(x)
+        low, high = QMIN - int(self.zero_point), QMAX - int(self.zero_point)
+        return torch.clamp(x, low * self.positive_scale, high * self.positive_scale)
+
+    def start_calibration(self) -> None:
+        """Until `finish_calibration`, let values through and remember some of them."""
+        self._seen = []
+
+    def finish_calibration(self) -> None:
+        """Choose the grid with the least squared error on the remembered values."""
+        assert self._seen, "a quantizer was calibrated without data"
+        values = _some_of(torch.cat(self._seen), CALIBRATION_VALUES)
+        self._seen = None
+        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+        best = float("inf")
+        for share in CALIBRATION_CLIPS.tolist():
+            if self.kind == "positive":
+                scale, zero_point = share * high / (QMAX - QMIN), QMIN
+            elif self.kind == "symmetric":
+                scale, zero_point = share * max(-low, high) / QMAX, 0
+            else:
+                scale = share * (high - low) / (QMAX - QMIN)
+                zero_point = round(QMIN - share * low / max(scale, SMALLEST_ACTIVATION_SCALE))
+            scale = max(scale, SMALLEST_ACTIVATION_SCALE)
+            rounded = torch.round(values / scale).clamp_(QMIN - zero_point, QMAX - zero_point)
+            error = float((rounded * scale - values).square().mean())
+            if error < best:
+                best = error
+                self.scale.data.fill_(scale)
+                self.zero_point.fill_(zero_point)
+
+
+def _some_of(values: Tensor, most: int) -> Tensor:
+    """Evenly spaced values, at most about `most`; the same ones every time."""
+    return values[:: max(1, values.numel() // most)]
+
+
+def weight_scale(weight: Tensor) -> Tensor:
+    """Scale of each output channel (first axis): the largest magnitude is 127 steps."""
+    largest = weight.detach().abs().flatten(1).amax(dim=1)
+    return (largest / WEIGHT_QMAX).clamp(min=SMALLEST_WEIGHT_SCALE)
+
+
+class QuantizedEmotionNet(nn.Module):
+    """The folded network on int8 grids; starts from `fold(model)`.
+
+    Shape:
+        - input: (batch, frames, n_features), float32
+        - output: (batch, n_labels), float32, on the grid of the logits
+    """
+
+    def __init__(
+        self, config: ModelConfig, tensors: Mapping[str, Tensor], dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.names = tuple(tensors)
+        self.dropout = nn.Dropout(dropout)
+        # Parameter names may not hold dots: the tensors are kept under `a/b/c`.
+        self.weights = nn.ParameterDict(
+            {name.replace(".", "/"): nn.Parameter(t.clone()) for name, t in tensors.items()}
+        )
+        self.quantizers = nn.ModuleDict(
+            {name.replace(".", "/"): Quantizer(kind) for name, kind in activations(config).items()}
+        )
+
+    def weight(self, name: str) -> Tensor:
+        """The trained (not yet rounded) tensor of that name in `fold`."""
+        out: Tensor = self.weights[name.replace(".", "/")]
+        return out
+
+    def quantizer(self, name: str) -> Quantizer:
+        """The grid of that activation, by its name in `activations`."""
+        out = self.quantizers[name.replace(".", "/")]
+        assert isinstance(out, Quantizer)
+        return out
+
+    def calibrate(self, batches: list[Tensor]) -> None:
+        """Set every grid from what the float network computes on these inputs."""
+        quantizers = [q for q in self.quantizers.values() if isinstance(q, Quantizer)]
+        for quantizer in quantizers:
+            quantizer.start_calibration()
+        with torch.no_grad():
+            for batch in batches:
+                self(batch)
+        for quantizer in quantizers:
+            quantizer.finish_calibration()
+
+    def forward(self, features: Tensor) -> Tensor:
+        config = self.config
+        x, x_grid = self._grid("input", features.transpose(1, 2))
+        if config.use_alfb:
+            for index, (kernel, pool) in enumerate(zip(config.kernels, config.pools, strict=True)):
+                name = f"alfb.{index}"
+                weight, bias = self._rounded(name, x_grid)
+                y = functional.conv1d(x, weight, bias, padding=kernel // 2)
+                y, y_grid = self._grid(f"{name}.conv", y)
+                x = functional.max_pool1d(y, pool)
+                x_grid = y_grid
+                if config.use_eca:
+                    x, x_grid = self._grid(f"{name}.out", x * self._attention(name, y))
+        else:
+            for pool in config.pools:
+                x = functional.max_pool1d(x, pool)
+        means = [x.mean(dim=2)] if config.use_alfb else []
+        if config.use_gfb:
+            means.append(self._lstm(x.transpose(1, 2), x_grid).mean(dim=1))
+        fused, grid = self._grid("fusion", torch.cat(means, dim=1))
+        hidden = self._dense("hidden", self.dropout(fused), grid)
+        hidden, grid = self._grid("hidden", hidden)
+        logits, _ = self._grid("logits", self._dense("output", self.dropout(hidden), grid))
+        return logits
+
+    def _grid(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The activation on its grid, and the grid's scale."""
+        quantizer = self.quantizer(name)
+        return quantizer(x), quantizer.positive_scale
+
+    def _rounded(
+        self, name: str, input_scale: Tensor, weight: str = "weight"
+    ) -> tuple[Tensor, Tensor]:
+        """A weight on its int8 grid and its bias on the int32 grid of the accumulator."""
+        rounded, scale = _round_weight(self.weight(f"{name}.{weight}"))
+        accumulator = scale * input_scale.detach()
+        bias = _round(self.weight(f"{name}.bias"), accumulator, INT32_MIN, INT32_MAX)
+        return rounded, bias
+
+    def _dense(self, name: str, x: Tensor, input_scale: Tensor) -> Tensor:
+        weight, bias = self._rounded(name, input_scale)
+        return functional.linear(x, weight, bias)
+
+    def _attention(self, name: str, y: Tensor) -> Tensor:
+        """ECA's weights of the channels. Shape: (batch, channels, time) to (batch, channels, 1)."""
+        mean, _ = self._grid(f"{name}.mean", y.mean(dim=2))
+        kernel, _ = _round_weight(self.weight(f"{name}.eca")[None, None, :])
+        padding = kernel.shape[2] // 2
+        scores = functional.conv1d(mean[:, None, :], kernel, padding=padding)[:, 0, :]
+        scores, _ = self._grid(f"{name}.score", scores)
+        return _sigmoid(scores)[:, :, None]
+
+    def _lstm(self, x: Tensor, x_scale: Tensor) -> Tensor:
+        """Hidden states of both directions, each in its own order of time.
+
+        Only their mean is used, so the backward direction is left in its reversed order.
+
+        Shape:
+            - x: (batch, time, channels)
+            - returns: (batch, time, 2 * hidden)
+        """
+        hidden = self.config.lstm_hidden
+        gates = self.quantizer("gfb.gates")
+        # The candidate's rows are doubled: tanh(x) = 2 sigmoid(2x) - 1.
+        double = torch.ones(4, hidden, device=x.device)
+        double[CANDIDATE_GATE] = 2.0
+        double = double.flatten()
+        from_input, recurrent = [], []
+        for direction in DIRECTIONS:
+            weight, bias = self._rounded(f"gfb.{direction}", x_scale, "input")
+            part = gates(functional.linear(x, weight, bias) * double)
+            from_input.append(part if direction == "forward" else part.flip(1))
+            weight, _ = _round_weight(self.weight(f"gfb.{direction}.recurrent"))
+            recurrent.append((weight * double[:, None]).T)
+        steps = torch.stack(from_input)  # (2, batch, time, 4 * hidden)
+        back = torch.stack(recurrent)  # (2, hidden, 4 * hidden)
+        h = x.new_zeros(2, x.shape[0], hidden)
+        cell = torch.zeros_like(h)
+        states = []
+        for step in steps.unbind(dim=2):
+            total = gates.saturate(step + gates(torch.bmm(h, back)))
+            i, f, g, o = _sigmoid(total).chunk(4, dim=2)
+            cell = f * cell + i * (2.0 * g - 1.0)
+            h = _round(o * torch.tanh(cell), STATE_SCALE, QMIN, QMAX)
+            states.append(h)
+        return torch.stack(states, dim=2).permute(1, 2, 0, 3).flatten(2)
+
+    def export(self) -> dict[str, Tensor]:
+        """What the INT8 files hold, under the names of `fold`.
+
+        Returns:
+            For each weight NAME its int8 tensor and `NAME_scale` (float32, one an output
+            channel); for each bias its int32 tensor; for each activation
+            `activation.NAME.scale` (float32) and `.zero_point` (int32), both of shape (1,).
+        """
+        tensors: dict[str, Tensor] = {}
+        scales: dict[str, Tensor] = {}
+        for name in self.names:
+            if name.endswith(".bias"):
+                continue
+            weight = self.weight(name).detach()
+            rounded, scale = _round_weight(weight[None] if weight.dim() == 1 else weight)
+            steps = torch.round(rounded / scale.reshape(-1, *[1] * (rounded.dim() - 1)))
+            tensors[name] = steps.to(torch.int8).reshape(weight.shape)
+            tensors[f"{name}_scale"] = scales[name] = scale
+        for name in self.names:
+            if name.endswith(".bias"):
+                layer = name.removesuffix(".bias")
+                weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
+                grid = self.quantizer(input_grid(self.config, layer)).positive_scale.detach()
+                steps = torch.round(self.weight(name).detach() / (scales[weight_name] * grid))
+                tensors[name] = steps.clamp(INT32_MIN, INT32_MAX).to(torch.int32)
+        for name in activations(self.config):
+            quantizer = self.quantizer(name)
+            tensors[f"activation.{name}.scale"] = quantizer.positive_scale.detach().reshape(1)
+            tensors[f"activation.{name}.zero_point"] = quantizer.zero_point.to(torch.int32).reshape(
+                1
+            )
+        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+    @classmethod
+    def from_export(
+        cls, config: ModelConfig, exported: Mapping[str, Tensor]
+    ) -> "QuantizedEmotionNet":
+        """The network that gives exactly what `export` described."""
+        floats: dict[str, Tensor] = {}
+        for name, tensor in exported.items():
+            if f"{name}_scale" in exported:
+                scale = exported[f"{name}_scale"]
+                floats[name] = tensor.float() * scale.reshape(-1, *[1] * (tensor.dim() - 1))
+        for name, tensor in exported.items():
+            if name.endswith(".bias"):
+                layer = name.removesuffix(".bias")
+                weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
+                grid = exported[f"activation.{input_grid(config, layer)}.scale"]
+                floats[name] = tensor.float() * exported[f"{weight_name}_scale"] * grid
+        net = cls(config, floats)
+        for name in activations(config):
+            quantizer = net.quantizer(name)
+            quantizer.scale.data.copy_(exported[f"activation.{name}.scale"][0])
+            quantizer.zero_point.copy_(exported[f"activation.{name}.zero_point"][0])
+        return net
+
+
+def activations(config: ModelConfig) -> dict[str, str]:
+    """Name and kind of every learned activation grid, in the order of the computation."""
+    grids = {"input": "affine"}
+    if config.use_alfb:
+        for index in range(len(config.channels)):
+            grids[f"alfb.{index}.conv"] = "positive"
+            if config.use_eca:
+                grids[f"alfb.{index}.mean"] = "positive"
+                grids[f"alfb.{index}.score"] = "symmetric"
+                grids[f"alfb.{index}.out"] = "positive"
+    if config.use_gfb:
+        grids["gfb.gates"] = "symmetric"
+    return grids | {"fusion": "affine", "hidden": "positive", "logits": "symmetric"}
+
+
+def input_grid(config: ModelConfig, layer: str) -> str:
+    """Name of the activation grid that a layer with a bias reads."""
+    block_output = "out" if config.use_eca else "conv"
+    blocks = len(config.channels) if config.use_alfb else 0
+    if layer.startswith("alfb"):
+        index = int(layer.split(".")[1])
+        return f"alfb.{index - 1}.{block_output}" if index else "input"
+    if layer.startswith("gfb"):
+        return f"alfb.{blocks - 1}.{block_output}" if blocks else "input"
+    return {"hidden": "fusion", "output": "hidden"}[layer]
+
+
+def _round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight on its int8 grid, and the scale of each output channel."""
+    scale = weight_scale(weight)
+    steps = scale.reshape(-1, *[1] * (weight.dim() - 1))
+    return _round(weight, steps, -WEIGHT_QMAX, WEIGHT_QMAX), scale
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """Sigmoid on the grid that TFLite fixes: 0 to 255/256 in steps of 1/256."""
+    levels = QMAX - QMIN
+    return _round(torch.sigmoid(x), SIGMOID_SCALE, 0, levels)
