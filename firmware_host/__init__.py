@@ -1,1 +1,41 @@
 """The device floor: features, engines and the streaming recogniser; numpy and one interpreter."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firmware_host.contract import Contract, read_contract
+    from firmware_host.errors import EdgeSerError
+    from firmware_host.features import FeatureConfig, FeatureExtractor
+    from firmware_host.recognizer import Emotion, EmotionRecognizer, EmotionStream, Recognition
+
+__all__ = [
+    "Contract",
+    "EdgeSerError",
+    "Emotion",
+    "EmotionRecognizer",
+    "EmotionStream",
+    "FeatureConfig",
+    "FeatureExtractor",
+    "Recognition",
+    "read_contract",
+]
+
+_MODULES = {
+    "Contract": "contract",
+    "EdgeSerError": "errors",
+    "Emotion": "recognizer",
+    "EmotionRecognizer": "recognizer",
+    "EmotionStream": "recognizer",
+    "FeatureConfig": "features",
+    "FeatureExtractor": "features",
+    "Recognition": "recognizer",
+    "read_contract": "contract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for (PEP 562): `edge-ser --help` is not to wait for numpy.
+    if name in _MODULES:
+        return getattr(import_module(f"firmware_host.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
