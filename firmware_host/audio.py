@@ -55,10 +55,15 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Float32, int]:
             rate = int(file.samplerate)
             while len(block := file.read(READ_FRAMES, dtype="float32", always_2d=True)):
                 parts.append(_mono(block))
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a raw file's name
-        reason = str(getattr(error, "error_string", "") or "raw samples").rstrip(".")
+    except soundfile.LibsndfileError as error:
         raise EdgeSerError(
-            f"{path}: not readable as audio ({reason}); give a WAV, AIFF, FLAC, Ogg or MP3 file"
+            f"{path}: not readable as audio ({error.error_string.rstrip('.')}); give a WAV, AIFF, "
+            "FLAC, Ogg or MP3 file"
+        ) from error
+    except TypeError as error:  # how soundfile says that a file named .raw has no header
+        raise EdgeSerError(
+            f"{path}: raw samples say neither rate nor format; give a WAV, AIFF, FLAC, Ogg or MP3 "
+            "file, or let `edge-ser listen` read it with --format and --rate"
         ) from error
     except OSError as error:
         raise EdgeSerError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,27 @@
+"""Options that several commands share, so that they read and work alike everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="TFLite or ONNX file made by `edge-ser convert`. Default: the model in the package.",
+        show_default=False,
+    ),
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="litert, tflite-runtime, tensorflow or onnxruntime. "
+        "Default: the first that is installed and reads the model.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each result.")]
