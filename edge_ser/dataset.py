@@ -48,6 +48,7 @@ def read_clips(
     features: FeatureConfig,
     augment: AugmentConfig | None = None,
     seed: int = 0,
+    at_least_frames: int = 0,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[ClipFeatures]:
@@ -57,12 +58,15 @@ def read_clips(
         clips, labels: the recordings and the class of each, of equal length.
         augment: of training clips; None for validation and test.
         seed: with the clip's name it determines each augmented copy.
+        at_least_frames: a shorter recording is followed by silence up to that, as the
+            runtime does it.
         jobs: processes to spread the work over.
 
     Raises:
         EdgeSerError: when a recording cannot be read.
     """
-    work = partial(_read_one, features=features, augment=augment, seed=seed)
+    at_least = features.samples_for(at_least_frames) if at_least_frames else 0
+    work = partial(_read_one, features=features, augment=augment, seed=seed, at_least=at_least)
     out = []
     for clip, label, copies in zip(clips, labels, _spread(work, clips, jobs), strict=True):
         out.append(ClipFeatures(clip, label, copies))
@@ -82,11 +86,12 @@ def _spread(
 
 
 def _read_one(
-    clip: Clip, features: FeatureConfig, augment: AugmentConfig | None, seed: int
+    clip: Clip, features: FeatureConfig, augment: AugmentConfig | None, seed: int, at_least: int
 ) -> tuple[Float16, ...]:
     samples, rate = read_audio(clip.path)
     samples = resample(samples, rate, features.sample_rate)
     stored = replace(features, kinds=STORED_KINDS)
+    samples = np.pad(samples, (0, max(0, at_least - samples.size)))
     copies = [extract(samples, stored).astype(np.float16)]
     for copy in range(augment.copies if augment else 0):
         assert augment is not None
@@ -149,10 +154,11 @@ class TrainingBatches:
             inputs = (inputs - self.mean) / self.std
             labels = torch.tensor([clip.label for clip in clips])
             share = 1.0
-            if self.augment.mixup > 0:
+            alpha = self.augment.mixup
+            if alpha > 0:
                 # Beta(a, a) from numpy, seeded from the generator: torch has no seeded Beta.
                 number_seed = int(torch.randint(2**31, (1,), generator=generator))
-                share = float(np.random.default_rng(number_seed).beta(*[self.augment.mixup] * 2))
+                share = float(np.random.default_rng(number_seed).beta(alpha, alpha))
                 share = max(share, 1.0 - share)
             other = torch.randperm(len(clips), generator=generator)
             yield share * inputs + (1 - share) * inputs[other], labels, labels[other], share
@@ -176,9 +182,7 @@ def silence(features: FeatureConfig) -> Tensor:
     return torch.from_numpy(extract(np.zeros(features.frame_length, np.float32), stored))
 
 
-def normalisation(
-    clips: Sequence[ClipFeatures], features: FeatureConfig
-) -> tuple[Tensor, Tensor]:
+def normalisation(clips: Sequence[ClipFeatures], features: FeatureConfig) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature over the frames of the recordings.
 
     Shape:
@@ -195,15 +199,16 @@ def normalisation(
     return mean.float(), std.float()
 
 
-def test_windows(clip: ClipFeatures, features: FeatureConfig, window: int, hop: int) -> Tensor:
+def recognition_windows(
+    clip: ClipFeatures, features: FeatureConfig, window: int, hop: int
+) -> Tensor:
     """The windows that the runtime recognises of this clip, not normalised.
+
+    The clip was read with `at_least_frames=window`.
 
     Shape:
         - returns: (windows, window, n_features), float32
     """
     frames = torch.from_numpy(clip.copies[0]).float()
-    if len(frames) < window:
-        padding = silence(features).repeat(window - len(frames), 1)
-        frames = torch.cat([frames, padding])
     starts = range(0, len(frames) - window + 1, hop)
     return add_cepstra(torch.stack([frames[s : s + window] for s in starts]), features)

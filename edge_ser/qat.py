@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from convert.architecture import DIRECTIONS, ModelConfig, activations, input_grid
 from convert.scheme import QMAX, QMIN, SIGMOID_SCALE, STATE_SCALE, WEIGHT_QMAX
-from edge_ser.model import Alfb, EmotionNet, ModelConfig
+from edge_ser.model import Alfb, EmotionNet
 
 SMALLEST_WEIGHT_SCALE = 1e-6  # keeps the int32 bias of an all but dead channel in range
 SMALLEST_ACTIVATION_SCALE = 1e-6
 CALIBRATION_VALUES = 200_000  # kept of each activation, over all calibration batches
 CALIBRATION_CLIPS = torch.linspace(0.2, 1.0, 41)  # shares of the full range that are tried
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-DIRECTIONS = ("forward", "backward")
 CANDIDATE_GATE = 2  # of torch's gate order: input, forget, candidate, output
 
 
@@ -124,7 +124,7 @@ class Quantizer(nn.Module):
         if self._seen is not None:
             self._seen.append(_some_of(x.detach().flatten(), CALIBRATION_VALUES // 16))
             return x.clamp(min=0) if self.kind == "positive" else x
-        gradient_scale = 1.0 / float(x.numel() * QMAX) ** 0.5
+        gradient_scale = (x.numel() * QMAX) ** -0.5
         out: Tensor = _LearnedQuantization.apply(  # type: ignore[no-untyped-call]
             x, self.positive_scale, int(self.zero_point), gradient_scale
         )
@@ -133,7 +133,8 @@ class Quantizer(nn.Module):
     def saturate(self, x: Tensor) -> Tensor:
         """Clamp a sum of values on the grid to its ends, as int8 addition does."""
         if self._seen is not None:
-            return self(x)
+            out: Tensor = self(x)
+            return out
         low, high = QMIN - int(self.zero_point), QMAX - int(self.zero_point)
         return torch.clamp(x, low * self.positive_scale, high * self.positive_scale)
 
@@ -363,33 +364,6 @@ class QuantizedEmotionNet(nn.Module):
             quantizer.scale.data.copy_(exported[f"activation.{name}.scale"][0])
             quantizer.zero_point.copy_(exported[f"activation.{name}.zero_point"][0])
         return net
-
-
-def activations(config: ModelConfig) -> dict[str, str]:
-    """Name and kind of every learned activation grid, in the order of the computation."""
-    grids = {"input": "affine"}
-    if config.use_alfb:
-        for index in range(len(config.channels)):
-            grids[f"alfb.{index}.conv"] = "positive"
-            if config.use_eca:
-                grids[f"alfb.{index}.mean"] = "positive"
-                grids[f"alfb.{index}.score"] = "symmetric"
-                grids[f"alfb.{index}.out"] = "positive"
-    if config.use_gfb:
-        grids["gfb.gates"] = "symmetric"
-    return grids | {"fusion": "affine", "hidden": "positive", "logits": "symmetric"}
-
-
-def input_grid(config: ModelConfig, layer: str) -> str:
-    """Name of the activation grid that a layer with a bias reads."""
-    block_output = "out" if config.use_eca else "conv"
-    blocks = len(config.channels) if config.use_alfb else 0
-    if layer.startswith("alfb"):
-        index = int(layer.split(".")[1])
-        return f"alfb.{index - 1}.{block_output}" if index else "input"
-    if layer.startswith("gfb"):
-        return f"alfb.{blocks - 1}.{block_output}" if blocks else "input"
-    return {"hidden": "fusion", "output": "hidden"}[layer]
 
 
 def _round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:

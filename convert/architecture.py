@@ -1,0 +1,164 @@
+"""What the network is made of, without torch: sizes, switches, grids, costs.
+
+Training builds the network from it, converting builds the graph from it, and a checkpoint
+carries it, so that the three agree.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from firmware_host.errors import EdgeSerError
+
+DIRECTIONS = ("forward", "backward")
+"""The two LSTMs of the global feature block."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and switches of the network.
+
+    Args:
+        n_features: numbers per frame.
+        n_labels: classes.
+        channels, kernels, pools: one entry an ALFB: output channels, kernel length in frames
+            (odd), and max-pooling factor over time.
+        lstm_hidden: units per direction of the GFB.
+        head_hidden: units of the classifier's hidden layer.
+        use_eca, use_gfb, use_alfb: the paper's ablations. Without ALFB the frames are only
+            pooled by the same factors; without GFB only the local features are classified.
+    """
+
+    n_features: int = 64
+    n_labels: int = 7
+    channels: tuple[int, ...] = (64, 96, 128)
+    kernels: tuple[int, ...] = (5, 5, 3)
+    pools: tuple[int, ...] = (2, 2, 4)
+    lstm_hidden: int = 64
+    head_hidden: int = 64
+    use_eca: bool = True
+    use_gfb: bool = True
+    use_alfb: bool = True
+
+    def __post_init__(self) -> None:
+        if not len(self.channels) == len(self.kernels) == len(self.pools) > 0:
+            raise EdgeSerError("the model needs as many channels as kernels as pools, at least one")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise EdgeSerError(f"the model needs odd kernel lengths, got {self.kernels}")
+        if not (self.use_alfb or self.use_gfb):
+            raise EdgeSerError("the model needs ALFB or GFB: at most one can be switched off")
+
+    @property
+    def local_channels(self) -> int:
+        """Channels of the sequence that the GFB reads and that is fused with its output."""
+        return self.channels[-1] if self.use_alfb else self.n_features
+
+    @property
+    def fusion_channels(self) -> int:
+        """Channels of the fused vector."""
+        local = self.local_channels if self.use_alfb else 0
+        return local + (2 * self.lstm_hidden if self.use_gfb else 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
+        """The inverse of `to_dict`."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**values)
+
+
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {"channels": (32, 48, 64), "lstm_hidden": 32, "head_hidden": 32},
+    "small": {"channels": (64, 96, 128), "lstm_hidden": 64, "head_hidden": 64},
+    "base": {"channels": (96, 144, 192), "lstm_hidden": 96, "head_hidden": 96},
+}
+"""Named sizes; `small` is the default model's."""
+
+
+def eca_kernel_size(channels: int) -> int:
+    """Kernel of the attention's convolution across channels: |log2(C)/2 + 1/2|, to the next odd.
+
+    Source: ECA-Net (arXiv 1910.03151), equation 12, with gamma = 2 and b = 1.
+
+    >>> [eca_kernel_size(channels) for channels in (32, 64, 128, 256)]
+    [3, 3, 5, 5]
+    """
+    size = int(abs(math.log2(channels) / 2 + 0.5))
+    return size if size % 2 else size + 1
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Trained numbers of the network as it is deployed: batch norm folded, LSTM biases summed."""
+    return sum(part.parameters for part in layer_costs(config, frames=1))
+
+
+def count_macs(config: ModelConfig, frames: int) -> int:
+    """Multiply-accumulates of the matrix products of one window of `frames` frames."""
+    return sum(part.macs for part in layer_costs(config, frames))
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer of the deployed network holds and does."""
+
+    name: str
+    parameters: int
+    macs: int
+
+
+def layer_costs(config: ModelConfig, frames: int) -> tuple[LayerCost, ...]:
+    """Parameters and multiply-accumulates by layer, for a window of `frames` frames."""
+    costs, time, width = [], frames, config.n_features
+    blocks = zip(config.channels, config.kernels, config.pools, strict=True)
+    for index, (channels, kernel, pool) in enumerate(blocks):
+        if config.use_alfb:
+            weights = width * channels * kernel
+            costs.append(LayerCost(f"alfb.{index}.conv", weights + channels, weights * time))
+            if config.use_eca:
+                size = eca_kernel_size(channels)
+                costs.append(LayerCost(f"alfb.{index}.eca", size, size * channels))
+            width = channels
+        time //= pool
+    if config.use_gfb:
+        gates = 4 * config.lstm_hidden
+        weights = 2 * gates * (width + config.lstm_hidden)
+        costs.append(LayerCost("gfb", weights + 2 * gates, weights * time))
+    for name, n_in, n_out in (
+        ("hidden", config.fusion_channels, config.head_hidden),
+        ("output", config.head_hidden, config.n_labels),
+    ):
+        costs.append(LayerCost(name, n_in * n_out + n_out, n_in * n_out))
+    return tuple(costs)
+
+
+def activations(config: ModelConfig) -> dict[str, str]:
+    """Name and kind of every learned activation grid, in the order of the computation."""
+    grids = {"input": "affine"}
+    if config.use_alfb:
+        for index in range(len(config.channels)):
+            grids[f"alfb.{index}.conv"] = "positive"
+            if config.use_eca:
+                grids[f"alfb.{index}.mean"] = "positive"
+                grids[f"alfb.{index}.score"] = "symmetric"
+                grids[f"alfb.{index}.out"] = "positive"
+    if config.use_gfb:
+        grids["gfb.gates"] = "symmetric"
+    return grids | {"fusion": "affine", "hidden": "positive", "logits": "symmetric"}
+
+
+def input_grid(config: ModelConfig, layer: str) -> str:
+    """Name of the activation grid that a layer with a bias reads."""
+    block_output = "out" if config.use_eca else "conv"
+    blocks = len(config.channels) if config.use_alfb else 0
+    if layer.startswith("alfb"):
+        index = int(layer.split(".")[1])
+        return f"alfb.{index - 1}.{block_output}" if index else "input"
+    if layer.startswith("gfb"):
+        return f"alfb.{blocks - 1}.{block_output}" if blocks else "input"
+    return {"hidden": "fusion", "output": "hidden"}[layer]

@@ -1,0 +1,367 @@
+"""Training: the float network, then its quantization-aware twin, resumable at any moment.
+
+A run is a folder. After every epoch the whole state is written beside and moved into place;
+an epoch's randomness comes from the seed and the epoch's number alone. So a training that is
+killed and started again ends with the same bits as one that was left alone. The weights kept
+are running averages over the last epochs, chosen by UAR on validation speakers; test
+speakers are never read here.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convert.architecture import ModelConfig
+from convert.checkpoint import Checkpoint, write_checkpoint
+from edge_ser.augment import AugmentConfig
+from edge_ser.dataset import (
+    ClipFeatures,
+    TrainingBatches,
+    normalisation,
+    read_clips,
+    recognition_windows,
+)
+from edge_ser.folds import Split
+from edge_ser.metrics import fit_temperature, score, softmax
+from edge_ser.model import EmotionNet
+from edge_ser.qat import QuantizedEmotionNet, fold
+from edge_ser.run_state import RunState, open_run, pack, read_state, restore, write_state
+from firmware_host.features import FeatureConfig
+
+LOG_FILE = "log.jsonl"
+WARMUP_SHARE = 0.05  # of the steps, from zero to the full learning rate
+AVERAGING_EPOCHS = 4  # horizon of the running average of weights
+GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
+CALIBRATION_BATCHES = 8
+CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a training, beside its clips.
+
+    Args:
+        epochs, qat_epochs: of float training and of quantization-aware fine-tuning.
+        learning_rate, qat_learning_rate: peaks of the two cosine schedules.
+        seed: of initialisation, order, augmentation and dropout.
+        threads: of torch; results repeat bit for bit only with the same number.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    window_frames: int = 320
+    hop_frames: int = 25
+    epochs: int = 120
+    qat_epochs: int = 24
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    qat_learning_rate: float = 2e-4
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    dropout: float = 0.3
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did; handed to the progress display and written to the log."""
+
+    stage: str
+    epoch: int
+    epochs: int
+    loss: float
+    validation_uar: float
+    best_uar: float
+    seconds: float
+
+
+def train(
+    split: Split,
+    labels: Sequence[str],
+    label_of: Mapping[str, str],
+    config: TrainConfig,
+    run: Path,
+    name: str,
+    facts: Mapping[str, Any],
+    device: str = "cpu",
+    jobs: int = 1,
+    on_read: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Path:
+    """Train, fine-tune with quantization, and write `run/NAME.safetensors`.
+
+    Args:
+        split: clips for training and validation; the test clips are not touched.
+        labels: classes, in the order of the logits.
+        label_of: canonical emotion to class; clips whose emotion has none are left out.
+        run: the folder of this training; made if missing, resumed if interrupted.
+        facts: what the checkpoint says of its training beside the settings (corpora, terms).
+        device: "cpu" or "cuda".
+        jobs: processes that read recordings.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        EdgeSerError: when the folder holds a training with other settings, or cannot be
+            written, or a recording cannot be read.
+    """
+    torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings = {"name": name, "labels": list(labels), "config": _plain(config), "facts": facts}
+    open_run(run, settings)
+    train_clips, validation = _read(split, labels, label_of, config, jobs, on_read)
+    mean, std = normalisation(train_clips, config.features)
+    batches = TrainingBatches(
+        train_clips,
+        config.features,
+        config.window_frames,
+        mean,
+        std,
+        config.augment,
+        config.batch_size,
+        config.seed,
+    )
+    windows = [
+        (recognition_windows(c, config.features, config.window_frames, config.hop_frames) - mean)
+        / std
+        for c in validation
+    ]
+    trainer = _Trainer(config, batches, windows, validation, run, device, on_epoch)
+    float_tensors, quantised, uars = trainer.run_stages()
+    exported = quantised.export()
+    quantised = QuantizedEmotionNet.from_export(config.model, exported)
+    logits = [np.asarray(_logits(quantised, w, "cpu"), np.float64) for w in windows]
+    checkpoint = Checkpoint(
+        name=name,
+        model=config.model,
+        labels=tuple(labels),
+        features=config.features,
+        window_frames=config.window_frames,
+        hop_frames=config.hop_frames,
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+        temperature=fit_temperature(logits, [c.label for c in validation]),
+        rejection_threshold=0.0,
+        training=settings
+        | {"validation_uar": uars, "versions": versions(), "clips": len(train_clips)},
+        scores=(),
+        float_tensors={k: v.cpu().numpy() for k, v in float_tensors.items()},
+        qat_tensors={k: v.numpy() for k, v in exported.items()},
+    )
+    path = run / f"{name}.safetensors"
+    write_checkpoint(path, checkpoint)
+    return path
+
+
+def versions() -> dict[str, str]:
+    """What a result file says of the software that made it."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def clip_uar(
+    model: nn.Module, windows: Sequence[Tensor], clips: Sequence[ClipFeatures], device: str
+) -> float:
+    """UAR over clips, each recognised by the mean probability of its windows.
+
+    With several corpora it is the mean of each one's UAR, so that a large one does not
+    drown the others.
+    """
+    recognised = [
+        int(softmax(np.asarray(_logits(model, w, device))).mean(axis=0).argmax()) for w in windows
+    ]
+    n_labels = 1 + max(*recognised, *(clip.label for clip in clips))
+    uars = []
+    for corpus in sorted({clip.clip.corpus for clip in clips}):
+        chosen = [i for i, clip in enumerate(clips) if clip.clip.corpus == corpus]
+        truth = [clips[i].label for i in chosen]
+        uars.append(score(truth, [recognised[i] for i in chosen], n_labels).uar)
+    return float(np.mean(uars))
+
+
+class _Trainer:
+    """The two stages over one set of batches."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        batches: TrainingBatches,
+        windows: Sequence[Tensor],
+        validation: Sequence[ClipFeatures],
+        run: Path,
+        device: str,
+        on_epoch: Callable[[EpochReport], None] | None,
+    ) -> None:
+        self.config, self.batches, self.device = config, batches, device
+        self.windows, self.validation = windows, validation
+        self.run, self.on_epoch = run, on_epoch
+
+    def run_stages(self) -> tuple[dict[str, Tensor], QuantizedEmotionNet, dict[str, float]]:
+        """The folded float network, the quantised one, and each one's validation UAR."""
+        config = self.config
+        state = read_state(self.run)
+        if state.stage == "float":
+            torch.manual_seed(config.seed)
+            net = EmotionNet(config.model, config.dropout).to(self.device)
+            float_uar = self._run_stage(net, config.epochs, config.learning_rate, state, {})
+            tensors = fold(net)
+            state = RunState("qat", 0, -1.0, float_uar, {f"float/{k}": tensors[k] for k in tensors})
+            write_state(self.run, state)
+        else:
+            tensors = state.under("float/", self.device)
+        torch.manual_seed(config.seed)
+        quantised = QuantizedEmotionNet(config.model, tensors, config.dropout).to(self.device)
+        if state.epoch == 0:
+            epoch = self.batches.epoch(CALIBRATION_EPOCH)
+            some = [batch[0].to(self.device) for batch in islice(epoch, CALIBRATION_BATCHES)]
+            quantised.eval()
+            quantised.calibrate(some)
+        qat_uar = self._run_stage(
+            quantised, config.qat_epochs, config.qat_learning_rate, state, tensors
+        )
+        return tensors, quantised, {"float": state.float_uar, "qat": qat_uar}
+
+    def _run_stage(
+        self,
+        net: nn.Module,
+        epochs: int,
+        learning_rate: float,
+        state: RunState,
+        float_tensors: Mapping[str, Tensor],
+    ) -> float:
+        """Train `net`; leave the best averaged weights in it, and return their UAR."""
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            net.parameters(), lr=learning_rate, weight_decay=config.weight_decay
+        )
+        average = {name: value.clone() for name, value in net.state_dict().items()}
+        best = {name: value.clone() for name, value in average.items()}
+        if state.epoch:
+            restore(state, net, optimizer, average, best, self.device)
+        steps = len(self.batches)
+        decay = 1.0 - 1.0 / (AVERAGING_EPOCHS * steps)
+        for epoch in range(state.epoch, epochs):
+            started, losses = time.monotonic(), []
+            torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout
+            net.train()
+            for step, batch in enumerate(self.batches.epoch(epoch)):
+                done = (epoch * steps + step) / (epochs * steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate * _schedule(done)
+                loss = self._loss(net, batch)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(net.parameters(), GRADIENT_NORM)
+                optimizer.step()
+                _average_into(average, net.state_dict(), decay)
+                losses.append(float(loss.detach()))
+            own = {name: value.clone() for name, value in net.state_dict().items()}
+            net.load_state_dict(average)
+            uar = clip_uar(net.eval(), self.windows, self.validation, self.device)
+            net.load_state_dict(own)
+            if uar >= state.best_uar:
+                state.best_uar = uar
+                best = {name: value.clone() for name, value in average.items()}
+            state.epoch = epoch + 1
+            state.tensors = pack(net, optimizer, average, best, float_tensors)
+            write_state(self.run, state)
+            report = EpochReport(
+                state.stage,
+                epoch + 1,
+                epochs,
+                float(np.mean(losses)),
+                uar,
+                state.best_uar,
+                time.monotonic() - started,
+            )
+            with (self.run / LOG_FILE).open("a") as log:
+                log.write(json.dumps(asdict(report)) + "\n")
+            if self.on_epoch:
+                self.on_epoch(report)
+        net.load_state_dict(best)
+        net.eval()
+        return state.best_uar
+
+    def _loss(self, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor, float]) -> Tensor:
+        inputs, labels, others, share = batch
+        logits = net(inputs.to(self.device))
+        smoothing = self.config.label_smoothing
+        first = functional.cross_entropy(logits, labels.to(self.device), label_smoothing=smoothing)
+        second = functional.cross_entropy(logits, others.to(self.device), label_smoothing=smoothing)
+        return share * first + (1.0 - share) * second
+
+
+def _schedule(done: float) -> float:
+    """Share of the peak learning rate after a share of the steps: warm-up, then half a cosine."""
+    if done < WARMUP_SHARE:
+        return (done + 1e-3) / (WARMUP_SHARE + 1e-3)
+    return 0.5 + 0.5 * math.cos(math.pi * (done - WARMUP_SHARE) / (1.0 - WARMUP_SHARE))
+
+
+def _average_into(average: dict[str, Tensor], current: Mapping[str, Tensor], decay: float) -> None:
+    for name, value in current.items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1.0 - decay)
+        else:
+            average[name].copy_(value)
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, windows: Tensor, device: str) -> Tensor:
+    logits: Tensor = model(windows.to(device)).float().cpu()
+    return logits
+
+
+def _read(
+    split: Split,
+    labels: Sequence[str],
+    label_of: Mapping[str, str],
+    config: TrainConfig,
+    jobs: int,
+    on_read: Callable[[int, int], None] | None,
+) -> tuple[list[ClipFeatures], list[ClipFeatures]]:
+    index = {label: number for number, label in enumerate(labels)}
+    sides = [
+        [clip for clip in side if label_of.get(clip.emotion) in index]
+        for side in (split.train, split.validation)
+    ]
+    total, before = sum(map(len, sides)), 0
+    out = []
+    for side, augment, at_least in (
+        (sides[0], config.augment, 0),
+        (sides[1], None, config.window_frames),
+    ):
+
+        def tell(done: int, _: int, before: int = before) -> None:
+            if on_read:
+                on_read(before + done, total)
+
+        numbers = [index[label_of[clip.emotion]] for clip in side]
+        out.append(
+            read_clips(side, numbers, config.features, augment, config.seed, at_least, jobs, tell)
+        )
+        before += len(side)
+    return out[0], out[1]
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    data = asdict(config)
+    data["model"], data["features"] = config.model.to_dict(), config.features.to_dict()
+    return data
