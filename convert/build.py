@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.architecture import ModelConfig, activations
+from convert.architecture import DIRECTIONS, ModelConfig, activations
 from convert.checkpoint import Checkpoint
 from convert.graph import (
     BiLstm,
@@ -145,18 +145,17 @@ class _Builder:
 
     def _lstm(self, x: Value) -> Value:
         hidden, n_in = self.model.lstm_hidden, x.shape[1]
-        directions = [
-            LstmDirection(
-                self._weight(f"gfb.{direction}", (4 * hidden, n_in), part="input"),
-                self._weight(
-                    f"gfb.{direction}", (4 * hidden, hidden), part="recurrent", bias=False
-                ),
-            )
-            for direction in ("forward", "backward")
-        ]
         out = self._value("gfb", (x.shape[0], 2 * hidden), "state")
         gates = self.grids["gfb.gates"] if self.quantised else None
-        return self._add(BiLstm(x, out, *directions, gates))
+        forward, backward = (self._direction(name, n_in) for name in DIRECTIONS)
+        return self._add(BiLstm(x, out, forward, backward, gates))
+
+    def _direction(self, name: str, n_in: int) -> LstmDirection:
+        layer, hidden = f"gfb.{name}", self.model.lstm_hidden
+        return LstmDirection(
+            self._weight(layer, (4 * hidden, n_in), part="input"),
+            self._weight(layer, (4 * hidden, hidden), part="recurrent", bias=False),
+        )
 
     def _mean(self, x: Value, name: str, grid: str) -> Value:
         return self._add(MeanOverTime(x, self._value(name, (x.shape[1],), grid)))

@@ -64,7 +64,7 @@ def run_all(graph: Graph, features: Float32) -> dict[str, Array]:
 def to_grid(x: NDArray[np.floating[Any]], grid: Grid) -> Array:
     """Real numbers onto a grid: nearest step, ties to even, clamped."""
     steps = np.rint(np.asarray(x, np.float64) / grid.scale) + grid.zero_point
-    return np.clip(steps, QMIN, QMAX).astype(np.int8)
+    return np.asarray(np.clip(steps, QMIN, QMAX), np.int8)
 
 
 def from_grid(q: Array, grid: Grid) -> Float32:
@@ -79,7 +79,7 @@ def double_candidate(scale: Float32 | None, hidden: int) -> Float32:
     return np.asarray(rows.ravel() * (1.0 if scale is None else scale), np.float32)
 
 
-def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PLR0911
+def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PLR0911, PLR0912
     out = operator.out
     match operator:
         case Quantize():
@@ -94,7 +94,8 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
         case MaxPool():
             x = values[operator.x.name]
             kept = x[: len(x) // operator.factor * operator.factor]
-            return kept.reshape(-1, operator.factor, x.shape[1]).max(axis=1)
+            groups: Array = kept.reshape(-1, operator.factor, x.shape[1])
+            return np.asarray(groups.max(axis=1))
         case MeanOverTime():
             x = _centred(operator.x, values)
             if operator.x.grid is None:
@@ -125,7 +126,7 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
 def _centred(value: Value, values: dict[str, Array]) -> Array:
     """Steps from the zero point as int64, or the float numbers."""
     x = values[value.name]
-    return x if value.grid is None else x.astype(np.int64) - value.grid.zero_point
+    return x if value.grid is None else np.asarray(x.astype(np.int64) - value.grid.zero_point)
 
 
 def _onto(x: Array, out: Value) -> Array:
@@ -133,7 +134,7 @@ def _onto(x: Array, out: Value) -> Array:
 
 
 def _columns(x: Array, kernel: int) -> Array:
-    """Neighbourhoods for a zero-padded convolution. Shape: (time, n_in) to (time, n_in * kernel)."""
+    """Zero-padded neighbourhoods. Shape: (time, n_in) to (time, n_in * kernel)."""
     padded = np.pad(x, ((kernel // 2, kernel // 2), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=0)
     return windows.reshape(len(x), -1)
