@@ -260,12 +260,12 @@ def _without_info_lines() -> Iterator[None]:
     with _REDIRECTION, contextlib.ExitStack() as stack:
         try:
             sys.stderr.flush()
+            aside = stack.enter_context(tempfile.TemporaryFile())
             kept = os.dup(2)
-        except (OSError, ValueError, AttributeError):  # no standard error, as under pythonw
-            yield
+        except (OSError, ValueError, AttributeError):
+            yield  # no standard error, or a device that cannot be written to: let it chatter
             return
         stack.callback(os.close, kept)
-        aside = stack.enter_context(tempfile.TemporaryFile())
         os.dup2(aside.fileno(), 2)
         try:
             yield
