@@ -117,7 +117,7 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
         case BiLstm():
             return _lstm(operator, values)
         case Concat():
-            return np.concatenate([values[part.name] for part in operator.parts])
+            return np.asarray(np.concatenate([values[part.name] for part in operator.parts]))
         case Dense():
             x = _centred(operator.x, values)[None]
             return _product(operator.x, out, operator.weight, x, operator.relu)[0]
@@ -125,8 +125,10 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
 
 def _centred(value: Value, values: dict[str, Array]) -> Array:
     """Steps from the zero point as int64, or the float numbers."""
-    x = values[value.name]
-    return x if value.grid is None else np.asarray(x.astype(np.int64) - value.grid.zero_point)
+    x: Array = values[value.name]
+    if value.grid is None:
+        return x
+    return np.asarray(x.astype(np.int64) - value.grid.zero_point)
 
 
 def _onto(x: Array, out: Value) -> Array:

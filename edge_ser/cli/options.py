@@ -25,3 +25,12 @@ EngineOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each result.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of the corpora, one folder each. Default: what EDGE_SER_CORPORA names.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,58 @@
+"""`edge-ser convert`: a checkpoint becomes ONNX and TFLite files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_ser.cli.app import app
+from edge_ser.cli.options import JsonOption
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="What `edge-ser train` wrote; without it, the one in the package."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the files; made if missing.")
+    ] = Path("models"),
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8/--no-int8", help="Write the INT8 files too (the scales that training learned)."
+        ),
+    ] = True,
+    json_output: JsonOption = False,
+) -> None:
+    """Write NAME.float32 and NAME.int8 files of a checkpoint, each as ONNX and as TFLite.
+
+    In the INT8 files the convolutions, the BiLSTM's matrix products and the dense layers
+    compute in int8 with the scales that quantization-aware training learned. Each file is
+    checked against a numpy reference before it stands under its name; report.json says what
+    is in it. Needs no torch.
+
+    Example: edge-ser convert --int8 runs/ravdess-1/ravdess-1.safetensors -o models
+    """
+    import json
+    import sys
+
+    from rich.console import Console
+
+    from convert.pipeline import boxed_checkpoint
+    from convert.pipeline import convert as run_conversion
+    from convert.report import render
+
+    errors = Console(stderr=True)
+    with errors.status("converting") as status:
+        conversion = run_conversion(
+            checkpoint or boxed_checkpoint(), out, int8, on_step=status.update
+        )
+    if json_output:
+        json.dump(conversion.report, sys.stdout, indent=2)
+        print()
+        return
+    console = Console()
+    console.print(render(conversion.report))
+    console.print(f"written to {out}/, with report.json")

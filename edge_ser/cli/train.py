@@ -1,0 +1,119 @@
+"""`edge-ser train`: from recordings to a checkpoint with every scale that INT8 needs."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_ser.cli.app import app
+from edge_ser.cli.options import DataOption
+from firmware_host.errors import EdgeSerError
+
+
+@app.command()
+def train(
+    corpus: Annotated[
+        list[str],
+        typer.Option(
+            "--corpus",
+            "-c",
+            metavar="NAME",
+            help="RAVDESS, TESS, EmoDB, BanglaSER or SUBESCO; give it several times to train "
+            "one model of seven emotions on several.",
+        ),
+    ],
+    data: DataOption = None,
+    fold: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Which speakers are held out for the test (one corpus only; several have a "
+            "fixed set).",
+        ),
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of this training. One that was interrupted there goes on. "
+            "Default: runs/NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the model. Default: corpus, fold and size.", show_default=False),
+    ] = None,
+    size: Annotated[str, typer.Option(help="tiny, small or base.")] = "small",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of float training.")] = 120,
+    qat_epochs: Annotated[
+        int, typer.Option(min=1, help="Epochs of quantization-aware fine-tuning.")
+    ] = 24,
+    batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
+    qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
+    gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,
+    alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: a GPU when there is one.")
+    ] = "auto",
+    threads: Annotated[
+        int, typer.Option(min=1, help="Of torch; other numbers give other last bits.")
+    ] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that read recordings. Default: all cores.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Train the float network, fine-tune it with quantization, and write a checkpoint.
+
+    Speakers held out for the test are never read here; others are held out to choose the
+    epoch. Stop it at any moment and start it again with the same options: it goes on where
+    it was, and ends with the same bits.
+
+    Example: edge-ser train --data corpora --corpus RAVDESS --fold 1 -o runs/ravdess-1
+    """
+    import torch
+
+    from edge_ser.progress import TrainingProgress
+    from edge_ser.recipe import make_recipe
+    from edge_ser.train import train as run_training
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise EdgeSerError(f"there is no device {device!r}: choose auto, cpu or cuda")
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise EdgeSerError("no CUDA device was found: use --device cpu, or auto")
+    recipe = make_recipe(tuple(corpus), data, fold, size, name)
+    recipe = recipe.with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb).with_settings(
+        epochs=epochs,
+        qat_epochs=qat_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        qat_learning_rate=qat_learning_rate,
+        seed=seed,
+        threads=threads,
+    )
+    run = out or Path("runs") / recipe.name
+    with TrainingProgress() as progress:
+        checkpoint = run_training(
+            recipe.split,
+            recipe.labels,
+            recipe.label_of,
+            recipe.config,
+            run,
+            recipe.name,
+            recipe.facts,
+            device="cuda" if gpu and device != "cpu" else "cpu",
+            jobs=jobs or os.cpu_count() or 1,
+            on_read=progress.reading,
+            on_epoch=progress.epoch,
+        )
+    print(checkpoint)
+    typer.echo(f"next: edge-ser convert --int8 {checkpoint} -o {run / 'models'}", err=True)

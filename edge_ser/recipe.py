@@ -1,0 +1,94 @@
+"""What is trained on what: the clips, classes and facts of a training, from its few choices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convert.architecture import SIZES, ModelConfig
+from edge_ser.corpora import corpora_root, find_corpus, load_corpus
+from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL, in_corpus_order
+from edge_ser.folds import Split, get_fold, joint_split, split
+from edge_ser.train import TrainConfig
+from firmware_host.errors import EdgeSerError
+
+JOINT = "joint"
+"""What the facts of a training on several corpora say in place of a fold's number."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training, ready to run.
+
+    Args:
+        name: of the model.
+        split: clips for training, validation and test.
+        labels: classes, in the order of the logits.
+        label_of: canonical emotion to class.
+        config: sizes and settings.
+        facts: what the checkpoint says of corpora, speakers held out, and terms.
+    """
+
+    name: str
+    split: Split
+    labels: tuple[str, ...]
+    label_of: Mapping[str, str]
+    config: TrainConfig
+    facts: Mapping[str, Any]
+
+    def with_settings(self, **settings: Any) -> "Recipe":
+        """The same with other fields of `TrainConfig`."""
+        return replace(self, config=replace(self.config, **settings))
+
+    def with_switches(self, **switches: bool) -> "Recipe":
+        """The same with the model's ablation switches set."""
+        model: ModelConfig = replace(self.config.model, **switches)  # type: ignore[arg-type]
+        return self.with_settings(model=model)
+
+
+def make_recipe(
+    corpora: tuple[str, ...], data: Path | None, fold: int, size: str, name: str | None = None
+) -> Recipe:
+    """The recipe for one corpus and fold, or for several corpora at once.
+
+    Args:
+        corpora: names, in any case. One keeps its own classes and the given fold; several
+            share `SEVEN_EMOTIONS` and hold out the speakers of `folds.joint_split`.
+        data: the folder of the corpora; None takes EDGE_SER_CORPORA.
+        size: a key of `SIZES`.
+        name: of the model; by default made of corpus, fold and size.
+
+    Raises:
+        EdgeSerError: for an unknown corpus, fold or size, or a corpus that is not there.
+    """
+    if size not in SIZES:
+        raise EdgeSerError(f"there is no size {size!r}: choose one of {', '.join(SIZES)}")
+    found = [find_corpus(corpus) for corpus in corpora]
+    names = list(dict.fromkeys(corpus.name for corpus in found))
+    root = corpora_root(data)
+    clips = [clip for corpus in names for clip in load_corpus(root, corpus)]
+    if len(names) == 1:
+        parts, which = split(clips, get_fold(names[0], fold)), str(fold)
+        labels = in_corpus_order({clip.emotion for clip in clips})
+        label_of: Mapping[str, str] = {label: label for label in labels}
+    else:
+        parts, which = joint_split(clips), JOINT
+        labels, label_of = SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
+    model = ModelConfig(n_labels=len(labels), **SIZES[size])
+    facts = {
+        "corpora": names,
+        "fold": fold if len(names) == 1 else JOINT,
+        "label_of": dict(label_of),
+        "test_speakers": _speakers(parts.test),
+        "validation_speakers": _speakers(parts.validation),
+        "terms": {corpus.name: corpus.terms for corpus in found},
+    }
+    default = f"{'-'.join(names).lower()}-{which}-{size}"
+    return Recipe(name or default, parts, labels, label_of, TrainConfig(model=model), facts)
+
+
+def _speakers(clips: Any) -> dict[str, list[str]]:
+    speakers: dict[str, set[str]] = {}
+    for clip in clips:
+        speakers.setdefault(clip.corpus, set()).add(clip.speaker)
+    return {corpus: sorted(names) for corpus, names in sorted(speakers.items())}
