@@ -120,7 +120,7 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
             return np.asarray(np.concatenate([values[part.name] for part in operator.parts]))
         case Dense():
             x = _centred(operator.x, values)[None]
-            return _product(operator.x, out, operator.weight, x, operator.relu)[0]
+            return np.asarray(_product(operator.x, out, operator.weight, x, operator.relu)[0])
 
 
 def _centred(value: Value, values: dict[str, Array]) -> Array:

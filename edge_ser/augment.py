@@ -20,7 +20,10 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How far augmentation goes; the defaults were chosen on validation speakers.
+    """How far augmentation goes.
+
+    The defaults are mild: about twice these strengths recognised RAVDESS's validation
+    speakers worse after the same number of epochs.
 
     Args:
         copies: waveform copies of a clip beside the recording itself.
@@ -34,17 +37,17 @@ class AugmentConfig:
         mixup: parameter of the Beta distribution; 0 turns it off.
     """
 
-    copies: int = 5
-    max_speed_change: float = 0.15
-    max_tilt: float = 0.4
-    noise_share: float = 0.5
+    copies: int = 4
+    max_speed_change: float = 0.1
+    max_tilt: float = 0.2
+    noise_share: float = 0.3
     min_snr_db: float = 5.0
     max_snr_db: float = 35.0
-    room_share: float = 0.25
-    max_gain_db: float = 12.0
-    time_masks: int = 2
-    time_mask_frames: int = 40
-    mel_masks: int = 2
+    room_share: float = 0.1
+    max_gain_db: float = 6.0
+    time_masks: int = 1
+    time_mask_frames: int = 30
+    mel_masks: int = 1
     mel_mask_bands: int = 8
     mixup: float = 0.2
 
