@@ -159,11 +159,11 @@ def _text_line(emotion: "Emotion") -> None:
 
 def _display(stack: ExitStack) -> "Callable[[Emotion], None]":
     """How to show an emotion: bars that move on a terminal, a line each elsewhere."""
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    from edge_ser.cli.display import emotion_bars
+    from edge_ser.cli.display import listening
 
     console = Console()
     if not console.is_terminal:
@@ -173,7 +173,6 @@ def _display(stack: ExitStack) -> "Callable[[Emotion], None]":
     )
 
     def show(emotion: "Emotion") -> None:
-        title = Text(f"{emotion.end_seconds:.2f} s  {emotion.label}", "bold")
-        live.update(Group(title, emotion_bars(emotion.probabilities)), refresh=True)
+        live.update(listening(emotion.end_seconds, emotion), refresh=True)
 
     return show

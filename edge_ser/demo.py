@@ -1,0 +1,248 @@
+"""What `edge-ser demo` does, without how it looks: listen to a clip, set INT8 beside float.
+
+The clip is a synthetic voice (`assets/README.md`): it shows the mechanism, not the accuracy.
+"""
+
+import importlib.util
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_host.audio import resample
+from firmware_host.contract import Contract, read_contract
+from firmware_host.engines import installed_engines, load_engine
+from firmware_host.errors import EdgeSerError
+from firmware_host.features import extract
+from firmware_host.recognizer import Emotion, EmotionRecognizer
+
+CLIP = Path(__file__).parent / "assets" / "demo.flac"
+PACKAGES = {
+    "onnxruntime": "onnx",
+    "onnx": "convert",
+    "flatbuffers": "convert",
+    "safetensors": "convert",
+}
+"""Modules that the demo needs beyond the base installation, and the extra that brings each."""
+
+FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
+PORTION_SECONDS = 0.1  # of the clip fed at once, as a microphone would
+SILENCE_DBFS = -120.0  # stands for minus infinity, which JSON does not have
+WARM_UP = 5  # windows whose time does not count: caches fill, memory is claimed
+ROUNDS = 3  # over all windows of the clip; together some 130, enough for a steady median
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A portion of the clip, and what the stream made of it.
+
+    Args:
+        seconds: where in the clip the portion ends.
+        level_dbfs: its root mean square, in dB below full scale; at least `SILENCE_DBFS`.
+        compute_seconds: how long the stream took to compute it.
+        emotions: the windows that it completed.
+    """
+
+    seconds: float
+    level_dbfs: float
+    compute_seconds: float
+    emotions: tuple[Emotion, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Windows in a row with the same label.
+
+    Args:
+        label: of every one of them.
+        start_seconds, end_seconds: in the clip, when it was first and last heard, which is
+            at the end of a window.
+        probability: the highest.
+        windows: how many.
+    """
+
+    label: str
+    start_seconds: float
+    end_seconds: float
+    probability: float
+    windows: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model file: its size, and the median time that it takes for a window."""
+
+    file: str
+    bytes: int
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Float beside INT8 in one format, measured by turns in one process on one thread.
+
+    Args:
+        format: "TFLite" or "ONNX".
+        engine: that ran both.
+        windows: that each median is over.
+        float32, int8: the two files.
+    """
+
+    format: str
+    engine: str
+    windows: int
+    float32: Measured
+    int8: Measured
+
+    @property
+    def size_ratio(self) -> float:
+        """How many times smaller INT8 is."""
+        return self.float32.bytes / self.int8.bytes
+
+    @property
+    def latency_ratio(self) -> float:
+        """How many times faster INT8 is."""
+        return self.float32.p50_ms / self.int8.p50_ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types, ratios included."""
+        ratios = {"size_ratio": self.size_ratio, "latency_ratio": self.latency_ratio}
+        return asdict(self) | ratios
+
+
+def check_packages() -> None:
+    """Make sure that all the demo needs is installed, before it begins.
+
+    Raises:
+        EdgeSerError: naming what is missing and the command that brings it.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = ",".join(sorted({PACKAGES[name] for name in missing}))
+        raise EdgeSerError(
+            f"the demo converts a model and runs it in both formats, but {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: "
+            f"`pip install 'edge-ser[{extras}]'` brings what is missing"
+        )
+
+
+def streamed_file(files: Sequence[Path]) -> Path:
+    """The file to listen with: INT8 TFLite, or INT8 ONNX where nothing reads TFLite.
+
+    Raises:
+        EdgeSerError: when there is no such file among them.
+    """
+    suffix = "tflite" if installed_engines(tflite=True) else "onnx"
+    return _file(files, "int8", suffix)
+
+
+def listen_to(
+    recognizer: EmotionRecognizer, samples: NDArray[np.float32], rate: int
+) -> Iterator[Moment]:
+    """Feed a clip to a new stream, portion by portion.
+
+    Shape:
+        - samples: (n,), float32, full scale 1
+    """
+    stream = recognizer.stream(rate)
+    step = max(1, int(rate * PORTION_SECONDS))
+    for start in range(0, len(samples), step):
+        portion = samples[start : start + step]
+        before = time.perf_counter()
+        emotions = stream.feed(portion)
+        if start + step >= len(samples):
+            emotions += stream.flush()
+        took = time.perf_counter() - before
+        end = (start + len(portion)) / rate
+        yield Moment(end, level_dbfs(portion), took, tuple(emotions))
+
+
+def level_dbfs(samples: NDArray[np.float32]) -> float:
+    """Root mean square in dB below full scale; at least `SILENCE_DBFS`."""
+    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    return max(SILENCE_DBFS, 20.0 * float(np.log10(rms))) if rms > 0 else SILENCE_DBFS
+
+
+def events_of(emotions: Iterable[Emotion]) -> tuple[Event, ...]:
+    """Windows in a row with the same label, joined."""
+    events: list[Event] = []
+    for heard in emotions:
+        at, probability = heard.end_seconds, heard.probability
+        if events and events[-1].label == heard.label:
+            last = events.pop()
+            probability = max(last.probability, probability)
+            joined = Event(heard.label, last.start_seconds, at, probability, last.windows + 1)
+            events.append(joined)
+        else:
+            events.append(Event(heard.label, at, at, probability, 1))
+    return tuple(events)
+
+
+def compare(
+    files: Sequence[Path], samples: NDArray[np.float32], rate: int
+) -> tuple[Comparison, ...]:
+    """Measure float beside INT8 in each format that an installed engine reads.
+
+    All models take turns on every window, so that whatever else the machine does meets them
+    alike; the first of a turn is another one each time.
+
+    Args:
+        files: NAME.float32.tflite and so on, as `convert.pipeline.convert` writes them.
+        samples: what is heard, at `rate` Hz.
+
+    Raises:
+        EdgeSerError: when a file is missing or cannot be loaded.
+    """
+    formats = [suffix for suffix in FORMATS if installed_engines(tflite=suffix == "tflite")]
+    keys = [(precision, suffix) for suffix in formats for precision in ("float32", "int8")]
+    paths = {key: _file(files, *key) for key in keys}
+    engines = {key: load_engine(path) for key, path in paths.items()}
+    windows = _windows(read_contract(paths[keys[0]]), samples, rate)
+    times: dict[tuple[str, str], list[int]] = {key: [] for key in keys}
+    for window in windows[:WARM_UP]:
+        for engine in engines.values():
+            engine.infer(window)
+    for turn, window in enumerate(windows * ROUNDS):
+        first = turn % len(keys)
+        for key in keys[first:] + keys[:first]:
+            before = time.perf_counter_ns()
+            engines[key].infer(window)
+            times[key].append(time.perf_counter_ns() - before)
+
+    def measured(precision: str, suffix: str) -> Measured:
+        key = (precision, suffix)
+        path = paths[key]
+        return Measured(path.name, path.stat().st_size, float(np.median(times[key])) / 1e6)
+
+    return tuple(
+        Comparison(
+            format=FORMATS[suffix],
+            engine=engines["int8", suffix].name,
+            windows=len(times["int8", suffix]),
+            float32=measured("float32", suffix),
+            int8=measured("int8", suffix),
+        )
+        for suffix in formats
+    )
+
+
+def _windows(
+    contract: Contract, samples: NDArray[np.float32], rate: int
+) -> list[NDArray[np.float32]]:
+    """The network's inputs for a clip, each (window_frames, n_features), at least one."""
+    signal = resample(samples, rate, contract.features.sample_rate)
+    missing = max(0, contract.window_samples - len(signal))
+    features = contract.normalise(extract(np.pad(signal, (0, missing)), contract.features))
+    starts = range(0, len(features) - contract.window_frames + 1, contract.hop_frames)
+    return [np.ascontiguousarray(features[i : i + contract.window_frames]) for i in starts]
+
+
+def _file(files: Sequence[Path], precision: str, suffix: str) -> Path:
+    for path in files:
+        if path.name.endswith(f".{precision}.{suffix}"):
+            return path
+    raise EdgeSerError(f"the conversion wrote no {precision} {FORMATS[suffix]} file; convert again")
