@@ -156,8 +156,13 @@ def train(
         std=tuple(map(float, std)),
         temperature=fit_temperature(logits, [c.label for c in validation]),
         rejection_threshold=0.0,
-        training=settings
-        | {"validation_uar": uars, "versions": versions(), "clips": len(train_clips)},
+        training={
+            **facts,
+            "config": settings["config"],
+            "clips": len(train_clips),
+            "validation_uar": uars,
+            "versions": versions(),
+        },
         scores=(),
         float_tensors={k: v.cpu().numpy() for k, v in float_tensors.items()},
         qat_tensors={k: v.numpy() for k, v in exported.items()},

@@ -1,0 +1,157 @@
+"""Training as a person runs it: it learns, it survives kill -9, it says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tone_corpus import write_tone_corpus
+
+from convert.build import build_graph
+from convert.checkpoint import read_checkpoint
+from convert.reference import run as run_reference
+from edge_ser.corpora import load_corpus
+from edge_ser.folds import get_fold, split
+from firmware_host.audio import read_audio
+from firmware_host.features import extract
+
+OPTIONS = [
+    "--corpus",
+    "ravdess",
+    "--size",
+    "tiny",
+    "--epochs",
+    "16",
+    "--qat-epochs",
+    "4",
+    "--batch-size",
+    "15",
+    "--learning-rate",
+    "5e-3",
+]
+PATIENCE_SECONDS = 120  # of a test that waits for a subprocess; only a hang reaches it
+
+
+def command(data: Path, run: Path, *more: str) -> list[str]:
+    base = [sys.executable, "-m", "edge_ser", "train", "--data", str(data), "-o", str(run)]
+    return [*base, *OPTIONS, *more]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tone_corpus(tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a training that nobody disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    done = subprocess.run(
+        command(data, run), check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    return Path(done.stdout.strip())
+
+
+def test_it_learns_what_can_be_learned_and_int8_keeps_it(data: Path, trained: Path) -> None:
+    """Speakers never heard are recognised, by the int8 graph that the checkpoint holds."""
+    checkpoint = read_checkpoint(trained)
+    graph = build_graph(checkpoint, quantised=True)
+    test = split(load_corpus(data, "RAVDESS"), get_fold("RAVDESS", 1)).test
+    right = 0
+    for clip in test:
+        samples, _ = read_audio(clip.path)
+        needed = checkpoint.features.samples_for(checkpoint.window_frames)
+        frames = extract(np.pad(samples, (0, needed - samples.size)), checkpoint.features)
+        normalised = (frames - np.float32(checkpoint.mean)) / np.float32(checkpoint.std)
+        logits = run_reference(graph, np.asarray(normalised, np.float32))
+        right += checkpoint.labels[int(np.argmax(logits))] == clip.emotion
+    assert right >= 0.9 * len(test)
+
+
+def test_the_checkpoint_says_who_was_held_out(trained: Path) -> None:
+    checkpoint = read_checkpoint(trained)
+    facts = checkpoint.training
+    assert checkpoint.labels == ("neutral", "happy", "angry")
+    assert facts["corpora"] == ["RAVDESS"] and facts["fold"] == 1
+    assert facts["test_speakers"] == {"RAVDESS": ["02", "05", "14", "15", "16"]}
+    assert "CC BY-NC-SA" in facts["terms"]["RAVDESS"]
+    assert {"torch", "numpy", "python"} <= set(facts["versions"])
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    """kill -9 during float training and again during QAT loses at most an epoch's work."""
+    run = tmp_path / "killed"
+    log = run / "log.jsonl"
+    for stage, epoch in (("float", 5), ("qat", 2)):
+        process = subprocess.Popen(
+            command(data, run, "--name", "ravdess-1-tiny"), stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for(log, stage, epoch)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    done = subprocess.run(
+        command(data, run, "--name", "ravdess-1-tiny"),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert Path(done.stdout.strip()).read_bytes() == trained.read_bytes()
+    assert not list(run.glob("*.partial")) or os.name == "nt"
+
+
+def wait_for(log: Path, stage: str, epoch: int) -> None:
+    """Until the log says that this epoch is done."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        lines = log.read_text().splitlines() if log.exists() else []
+        # The last line may be half written.
+        reports = [json.loads(line) for line in lines if line.endswith("}")]
+        if any(r["stage"] == stage and r["epoch"] >= epoch for r in reports):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"no epoch {epoch} of stage {stage} in {log}")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--corpus", "crema-d"], "crema-d"),
+        (["--corpus", "EmoDB"], "EmoDB"),  # not in the folder
+        (["--corpus", "ravdess", "--fold", "9"], "fold 9"),
+        (["--corpus", "ravdess", "--size", "huge"], "huge"),
+        (["--corpus", "ravdess", "--device", "tpu"], "tpu"),
+        (["--corpus", "ravdess", "--no-alfb", "--no-gfb"], "ALFB"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(
+    data: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    base = [sys.executable, "-m", "edge_ser", "train", "--data", str(data), "-o", str(tmp_path)]
+    done = subprocess.run(
+        [*base, *options], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert done.returncode == 2
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_of_another_training_is_left_alone(data: Path, trained: Path) -> None:
+    before = trained.read_bytes()
+    done = subprocess.run(
+        command(data, trained.parent, "--seed", "5"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2 and "other settings" in done.stderr
+    assert trained.read_bytes() == before
