@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_host.audio import resample
+from firmware_host.audio import read_audio, resample
 from firmware_host.contract import Contract, read_contract
 from firmware_host.engines import installed_engines, load_engine
 from firmware_host.errors import EdgeSerError
@@ -34,6 +34,24 @@ PORTION_SECONDS = 0.1  # of the clip fed at once, as a microphone would
 SILENCE_DBFS = -120.0  # stands for minus infinity, which JSON does not have
 WARM_UP = 5  # windows whose time does not count: caches fill, memory is claimed
 ROUNDS = 3  # over all windows of the clip; together some 130, enough for a steady median
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording.
+
+    Args:
+        samples: (n,), float32, full scale 1.
+        rate: in Hz.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,11 @@ class Comparison:
         return asdict(self) | ratios
 
 
+def read_clip() -> Clip:
+    """The clip in the package."""
+    return Clip(*read_audio(CLIP))
+
+
 def check_packages() -> None:
     """Make sure that all the demo needs is installed, before it begins.
 
@@ -140,25 +163,20 @@ def streamed_file(files: Sequence[Path]) -> Path:
     return _file(files, "int8", suffix)
 
 
-def listen_to(
-    recognizer: EmotionRecognizer, samples: NDArray[np.float32], rate: int
-) -> Iterator[Moment]:
-    """Feed a clip to a new stream, portion by portion.
-
-    Shape:
-        - samples: (n,), float32, full scale 1
-    """
-    stream = recognizer.stream(rate)
-    step = max(1, int(rate * PORTION_SECONDS))
-    for start in range(0, len(samples), step):
-        portion = samples[start : start + step]
+def listen_to(recognizer: EmotionRecognizer, clip: Clip) -> Iterator[Moment]:
+    """Feed a clip to a new stream, portion by portion."""
+    stream = recognizer.stream(clip.rate)
+    size = max(1, int(clip.rate * PORTION_SECONDS))
+    n_samples = len(clip.samples)
+    for start in range(0, n_samples, size):
+        end = min(start + size, n_samples)
+        portion = clip.samples[start:end]
         before = time.perf_counter()
         emotions = stream.feed(portion)
-        if start + step >= len(samples):
+        if end == n_samples:
             emotions += stream.flush()
         took = time.perf_counter() - before
-        end = (start + len(portion)) / rate
-        yield Moment(end, level_dbfs(portion), took, tuple(emotions))
+        yield Moment(end / clip.rate, level_dbfs(portion), took, tuple(emotions))
 
 
 def level_dbfs(samples: NDArray[np.float32]) -> float:
@@ -182,9 +200,7 @@ def events_of(emotions: Iterable[Emotion]) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def compare(
-    files: Sequence[Path], samples: NDArray[np.float32], rate: int
-) -> tuple[Comparison, ...]:
+def compare(files: Sequence[Path], clip: Clip) -> tuple[Comparison, ...]:
     """Measure float beside INT8 in each format that an installed engine reads.
 
     All models take turns on every window, so that whatever else the machine does meets them
@@ -192,7 +208,7 @@ def compare(
 
     Args:
         files: NAME.float32.tflite and so on, as `convert.pipeline.convert` writes them.
-        samples: what is heard, at `rate` Hz.
+        clip: what is heard.
 
     Raises:
         EdgeSerError: when a file is missing or cannot be loaded.
@@ -201,7 +217,7 @@ def compare(
     keys = [(precision, suffix) for suffix in formats for precision in ("float32", "int8")]
     paths = {key: _file(files, *key) for key in keys}
     engines = {key: load_engine(path) for key, path in paths.items()}
-    windows = _windows(read_contract(paths[keys[0]]), samples, rate)
+    windows = _windows(read_contract(paths[keys[0]]), clip)
     times: dict[tuple[str, str], list[int]] = {key: [] for key in keys}
     for window in windows[:WARM_UP]:
         for engine in engines.values():
@@ -230,11 +246,9 @@ def compare(
     )
 
 
-def _windows(
-    contract: Contract, samples: NDArray[np.float32], rate: int
-) -> list[NDArray[np.float32]]:
+def _windows(contract: Contract, clip: Clip) -> list[NDArray[np.float32]]:
     """The network's inputs for a clip, each (window_frames, n_features), at least one."""
-    signal = resample(samples, rate, contract.features.sample_rate)
+    signal = resample(clip.samples, clip.rate, contract.features.sample_rate)
     missing = max(0, contract.window_samples - len(signal))
     features = contract.normalise(extract(np.pad(signal, (0, missing)), contract.features))
     starts = range(0, len(features) - contract.window_frames + 1, contract.hop_frames)
