@@ -3,6 +3,7 @@
 # Each command module registers itself on the app; none imports a heavy library at its top,
 # so that `edge-ser listen` starts on a device with numpy and an interpreter alone.
 from edge_ser.cli import convert as convert
+from edge_ser.cli import corpora as corpora
 from edge_ser.cli import demo as demo
 from edge_ser.cli import listen as listen
 from edge_ser.cli import recognize as recognize
