@@ -1,0 +1,104 @@
+"""Stored features and batches: what training sees is what the runtime computes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tone_corpus import write_tone_corpus
+
+from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
+from edge_ser.corpora import Clip, load_corpus
+from edge_ser.dataset import (
+    STORED_KINDS,
+    TrainingBatches,
+    normalisation,
+    read_clips,
+    recognition_windows,
+)
+from firmware_host.audio import read_audio
+from firmware_host.features import FeatureConfig, extract
+
+FEATURES, WINDOW, HOP = FeatureConfig(), 320, 25
+HALF_PRECISION_DB = 0.05  # of a log-mel value up to 80 dB, stored as float16
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+    return load_corpus(write_tone_corpus(tmp_path_factory.mktemp("corpora")), "RAVDESS")[:12]
+
+
+def test_cepstra_derived_from_stored_features_are_those_of_the_signal(clips: list[Clip]) -> None:
+    samples, _ = read_audio(clips[0].path)
+    stored = torch.from_numpy(extract(samples, replace(FEATURES, kinds=STORED_KINDS)))
+    np.testing.assert_allclose(
+        add_cepstra(stored, FEATURES).numpy(), extract(samples, FEATURES), atol=1e-3
+    )
+
+
+def test_validation_windows_are_the_runtimes(tmp_path: Path) -> None:
+    """A short clip is followed by silence; a long one is covered at the hop."""
+    random = np.random.default_rng(0)
+    for seconds, windows in ((1.0, 1), (3.215, 1), (3.5, 2), (5.0, 8)):
+        path = tmp_path / f"{seconds}.wav"
+        soundfile.write(path, 0.1 * random.standard_normal(int(seconds * 16_000)), 16_000)
+        clip = Clip("RAVDESS", path, "01", "m", "happy", "01", "01")
+        (read,) = read_clips([clip], [0], FEATURES, at_least_frames=WINDOW)
+        got = recognition_windows(read, FEATURES, WINDOW, HOP)
+        assert got.shape == (windows, WINDOW, 64)
+        samples, _ = read_audio(path)
+        padded = np.pad(samples, (0, max(0, FEATURES.samples_for(WINDOW) - samples.size)))
+        whole = extract(padded, FEATURES)
+        expected = np.stack([whole[HOP * i : HOP * i + WINDOW] for i in range(windows)])
+        log_mel = slice(0, FEATURES.n_mels)
+        np.testing.assert_allclose(
+            got.numpy()[..., log_mel], expected[..., log_mel], atol=HALF_PRECISION_DB
+        )
+
+
+def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
+    augment = AugmentConfig(copies=1)
+    read = read_clips(clips, [0, 1, 2] * 4, FEATURES, augment)
+    mean, std = normalisation(read, FEATURES)
+    make = lambda seed: TrainingBatches(read, FEATURES, WINDOW, mean, std, augment, 4, seed)  # noqa: E731
+    first, again = list(make(0).epoch(3)), list(make(0).epoch(3))
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert not torch.equal(first[0][0], next(make(0).epoch(4))[0])
+    assert not torch.equal(first[0][0], next(make(1).epoch(3))[0])
+
+
+def test_only_training_clips_have_copies(clips: list[Clip]) -> None:
+    """A clip for validation or test is the recording itself and nothing else."""
+    assert all(len(c.copies) == 1 for c in read_clips(clips[:2], [0, 0], FEATURES))
+    augmented = read_clips(clips[:2], [0, 0], FEATURES, AugmentConfig(copies=3))
+    assert all(len(c.copies) == 4 for c in augmented)
+    again = read_clips(clips[:2], [0, 0], FEATURES, AugmentConfig(copies=3), jobs=2)
+    for one, other in zip(augmented, again, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one.copies, other.copies, strict=True))
+
+
+def test_a_waveform_copy_keeps_the_speech_and_full_scale() -> None:
+    time = np.arange(16_000) / 16_000
+    tone = (0.9 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    for seed in range(10):
+        copy = augment_waveform(tone, 16_000, AugmentConfig(), seed)
+        assert np.abs(copy).max() <= 1.0 and np.isfinite(copy).all()
+        assert 0.85 * tone.size < copy.size < 1.15 * tone.size
+        peak_hz = np.abs(np.fft.rfft(copy)).argmax() * 16_000 / copy.size
+        assert 440 * 0.85 < peak_hz < 440 * 1.15
+
+
+def test_a_change_of_level_is_the_features_of_the_louder_signal() -> None:
+    """The augmenter's gain on stored features equals a gain on the waveform."""
+    samples = np.random.default_rng(0).normal(0, 0.05, 51_440).astype(np.float32)
+    kinds = replace(FEATURES, kinds=STORED_KINDS)
+    only_gain = AugmentConfig(time_masks=0, mel_masks=0, max_gain_db=6.0)
+    stored = torch.from_numpy(extract(samples, kinds))[None]
+    got = FeatureAugmenter(only_gain, FEATURES)(stored, torch.Generator().manual_seed(1))[0]
+    gain_db = float((got[0, 0] - stored[0, 0, 0]).item())
+    assert 0.1 < abs(gain_db) <= 6.0
+    louder = extract(samples * np.float32(10 ** (gain_db / 20)), kinds)
+    np.testing.assert_allclose(got.numpy(), louder, rtol=1e-3, atol=1e-3)
