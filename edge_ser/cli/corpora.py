@@ -95,7 +95,7 @@ def list_corpora(data: DataOption = None, as_json: AsJson = False) -> None:
 def verify_corpora(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Which. Default: all that are there."),
+        typer.Argument(metavar="NAME", help="Which. Default: all that are there."),
     ] = None,
     data: DataOption = None,
     as_json: AsJson = False,
