@@ -67,7 +67,7 @@ constraints: $(CONSTRAINTS_VENV)/.installed ## Choose the versions in constraint
 	  build/constraints.txt > constraints.txt
 	@echo "==> constraints.txt: $$(grep -c == constraints.txt) versions"
 
-clean: ## Remove what was built and cached; keep the environments
+clean: ## Remove what was built and cached; keep .venv and .venv-demo
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf .import_linter_cache
 	find edge_ser convert firmware_host tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
