@@ -134,7 +134,7 @@ def _tflite_contents(data: bytes) -> Contents:
                 if buffer is None or not len(buffer):
                     continue
                 name = (tensor.name or b"").decode()
-                shape = tuple(map(int, tensor.shape))
+                shape = tuple(map(int, () if tensor.shape is None else tensor.shape))
                 kind = types[tensor.type].lower()
                 constants[tensor.buffer] = Constant(name, kind, len(buffer), shape)
             for operator in graph.operators:
