@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_host.audio import read_audio, resample
-from firmware_host.contract import Contract, read_contract
+from edge_ser.bench_speed import measure_latency
+from firmware_host.audio import read_audio
+from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines, load_engine
 from firmware_host.errors import EdgeSerError
-from firmware_host.features import extract
 from firmware_host.recognizer import Emotion, EmotionRecognizer
 
 CLIP = Path(__file__).parent / "assets" / "demo.flac"
 PACKAGES = {
-    "onnxruntime": "onnx",
-    "onnx": "convert",
-    "flatbuffers": "convert",
-    "safetensors": "convert",
+    "ai_edge_litert": "ai-edge-litert",
+    "onnxruntime": "edge-ser[onnx]",
+    "onnx": "edge-ser[convert]",
+    "flatbuffers": "edge-ser[convert]",
+    "safetensors": "edge-ser[convert]",
 }
-"""Modules that the demo needs beyond the base installation, and the extra that brings each."""
+"""Modules that the demo needs beside those of every command, and what brings each."""
 
 FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 PORTION_SECONDS = 0.1  # of the clip fed at once, as a microphone would
 SILENCE_DBFS = -120.0  # stands for minus infinity, which JSON does not have
-WARM_UP = 5  # windows whose time does not count: caches fill, memory is claimed
-ROUNDS = 3  # over all windows of the clip; together some 130, enough for a steady median
+RUNS = 200  # of each model: its median no longer moves, and a slow board still takes seconds
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,10 @@ def check_packages() -> None:
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        extras = ",".join(sorted({PACKAGES[name] for name in missing}))
+        packages = " ".join(f"'{name}'" for name in sorted({PACKAGES[name] for name in missing}))
         raise EdgeSerError(
-            f"the demo converts a model and runs it in both formats, but {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not installed: "
-            f"`pip install 'edge-ser[{extras}]'` brings what is missing"
+            "the demo writes and runs ONNX and TFLite files, for which "
+            f"{', '.join(missing)} must be installed: `pip install {packages}` does it"
         )
 
 
@@ -200,59 +199,30 @@ def events_of(emotions: Iterable[Emotion]) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def compare(files: Sequence[Path], clip: Clip) -> tuple[Comparison, ...]:
+def compare(files: Sequence[Path]) -> tuple[Comparison, ...]:
     """Measure float beside INT8 in each format that an installed engine reads.
-
-    All models take turns on every window, so that whatever else the machine does meets them
-    alike; the first of a turn is another one each time.
 
     Args:
         files: NAME.float32.tflite and so on, as `convert.pipeline.convert` writes them.
-        clip: what is heard.
 
     Raises:
         EdgeSerError: when a file is missing or cannot be loaded.
     """
     formats = [suffix for suffix in FORMATS if installed_engines(tflite=suffix == "tflite")]
-    keys = [(precision, suffix) for suffix in formats for precision in ("float32", "int8")]
-    paths = {key: _file(files, *key) for key in keys}
-    engines = {key: load_engine(path) for key, path in paths.items()}
-    windows = _windows(read_contract(paths[keys[0]]), clip)
-    times: dict[tuple[str, str], list[int]] = {key: [] for key in keys}
-    for window in windows[:WARM_UP]:
-        for engine in engines.values():
-            engine.infer(window)
-    for turn, window in enumerate(windows * ROUNDS):
-        first = turn % len(keys)
-        for key in keys[first:] + keys[:first]:
-            before = time.perf_counter_ns()
-            engines[key].infer(window)
-            times[key].append(time.perf_counter_ns() - before)
-
-    def measured(precision: str, suffix: str) -> Measured:
-        key = (precision, suffix)
-        path = paths[key]
-        return Measured(path.name, path.stat().st_size, float(np.median(times[key])) / 1e6)
-
+    paths = [_file(files, kind, suffix) for suffix in formats for kind in ("float32", "int8")]
+    contracts = [read_contract(path) for path in paths]
+    engines = [load_engine(path) for path in paths]
+    latencies = measure_latency(list(zip(contracts, engines, strict=True)), RUNS)
+    measured = [
+        Measured(path.name, path.stat().st_size, model.p50_ms)
+        for path, (model, _) in zip(paths, latencies, strict=True)
+    ]
     return tuple(
-        Comparison(
-            format=FORMATS[suffix],
-            engine=engines["int8", suffix].name,
-            windows=len(times["int8", suffix]),
-            float32=measured("float32", suffix),
-            int8=measured("int8", suffix),
+        Comparison(FORMATS[suffix], engine.name, RUNS, float32, int8)
+        for suffix, engine, float32, int8 in zip(
+            formats, engines[1::2], measured[::2], measured[1::2], strict=True
         )
-        for suffix in formats
     )
-
-
-def _windows(contract: Contract, clip: Clip) -> list[NDArray[np.float32]]:
-    """The network's inputs for a clip, each (window_frames, n_features), at least one."""
-    signal = resample(clip.samples, clip.rate, contract.features.sample_rate)
-    missing = max(0, contract.window_samples - len(signal))
-    features = contract.normalise(extract(np.pad(signal, (0, missing)), contract.features))
-    starts = range(0, len(features) - contract.window_frames + 1, contract.hop_frames)
-    return [np.ascontiguousarray(features[i : i + contract.window_frames]) for i in starts]
 
 
 def _file(files: Sequence[Path], precision: str, suffix: str) -> Path:

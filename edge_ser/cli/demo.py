@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firmware_host.recognizer import EmotionRecognizer
 
 SPEED = 4.0  # times real time, when drawn: a clip of 14 s takes 3.5 s
+PIPED_WIDTH = 110  # columns, where no terminal says how wide it is: every table fits
 VOICE_NOTE = (
     "The clip is a synthetic voice (espeak-ng). It carries no real emotion: the labels below "
     "demonstrate the mechanism, not the accuracy."
@@ -86,26 +87,30 @@ def demo(
     from firmware_host.recognizer import EmotionRecognizer
 
     console, progress = Console(quiet=as_json, highlight=False), Console(stderr=True)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
     checkpoint = model or boxed_checkpoint()
     clip = read_clip()
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-ser-")))
 
-        _heading(console, f"1  Convert {checkpoint.name}")
+        _heading(console, f"1. Convert {checkpoint.name}")
         with progress.status("converting") as status:
             conversion = convert(checkpoint, folder, on_step=status.update)
+        console.print()
         console.print(render(conversion.report))
 
         recognizer = EmotionRecognizer(streamed_file(conversion.files))
-        _heading(console, f"2  Listen with {recognizer.model.name} on {recognizer.engine.name}")
+        _heading(console, f"2. Listen with {recognizer.model.name} on {recognizer.engine.name}")
         _paragraph(console, VOICE_NOTE)
         stream = _listen(
             console, recognizer, clip, animation and console.is_terminal and not as_json
         )
 
-        _heading(console, "3  Set INT8 beside float")
+        _heading(console, "3. Set INT8 beside float")
         with progress.status("measuring"):
-            comparisons = compare(conversion.files, clip)
+            comparisons = compare(conversion.files)
+        console.print()
         console.print(comparison_table(comparisons))
         _paragraph(console, measuring_note(comparisons))
         _paragraph(console, ACCURACY_NOTE)
@@ -131,6 +136,7 @@ def _listen(
     heard = list(draw(console, moments) if drawn else moments)
     emotions = [emotion for moment in heard for emotion in moment.emotions]
     compute = sum(moment.compute_seconds for moment in heard)
+    console.print()
     console.print(events_table(events_of(emotions)))
     _paragraph(
         console,
@@ -214,7 +220,7 @@ def measuring_note(comparisons: "Sequence[Comparison]") -> str:
     engines = " and ".join(f"{c.format} on {c.engine}" for c in comparisons)
     windows = min(comparison.windows for comparison in comparisons)
     return (
-        f"Latency is the median (p50) over {windows} windows of the clip, features not counted: "
+        f"Latency is the median (p50) over {windows} windows, features not counted: "
         f"{engines}, 1 thread each, all models by turns in one process on this machine."
     )
 
@@ -231,8 +237,8 @@ def _times(ratio: float, more: str, less: str) -> str:
 def _heading(console: "Console", text: str) -> None:
     console.print()
     console.print(text, style="bold", markup=False)
-    console.print()
 
 
 def _paragraph(console: "Console", text: str) -> None:
+    console.print()
     console.print(text, markup=False)

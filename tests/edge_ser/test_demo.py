@@ -142,7 +142,7 @@ def test_levels_are_those_of_the_definition() -> None:
 
 
 def test_the_comparison_is_of_the_files_given(files: Sequence[Path]) -> None:
-    comparisons = compare(files, read_clip())
+    comparisons = compare(files)
     assert {c.format: c.engine for c in comparisons} == {"TFLite": "litert", "ONNX": "onnxruntime"}
     for comparison in comparisons:
         assert comparison.windows >= 100
@@ -152,7 +152,7 @@ def test_the_comparison_is_of_the_files_given(files: Sequence[Path]) -> None:
             assert measured.p50_ms > 0
         assert comparison.size_ratio == 1.0
     with pytest.raises(EdgeSerError, match="no int8 TFLite file"):
-        compare([path for path in files if "int8" not in path.name], read_clip())
+        compare([path for path in files if "int8" not in path.name])
 
 
 def terminal() -> Console:
@@ -260,10 +260,14 @@ def test_json_is_one_object_with_everything(tmp_path: Path) -> None:
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     check_packages()
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(EdgeSerError, match=r"safetensors is .*pip install 'edge-ser\[convert\]'"):
+    with pytest.raises(
+        EdgeSerError, match=r"safetensors must.*`pip install 'edge-ser\[convert\]'`"
+    ):
         check_packages()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EdgeSerError, match=r"are .*pip install 'edge-ser\[convert,onnx\]'"):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    both = r"onnxruntime, onnx, safetensors must.*'edge-ser\[convert\]' 'edge-ser\[onnx\]'`"
+    with pytest.raises(EdgeSerError, match=both):
         check_packages()
 
 
@@ -277,7 +281,7 @@ def test_what_cannot_be_shown_ends_in_a_sentence(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("edge-ser: the demo converts")
+    assert done.stderr.startswith("edge-ser: the demo writes")
     assert done.stderr.count("\n") == 1
     done = run("--model", tmp_path / "none.safetensors")
     assert done.returncode == 2
