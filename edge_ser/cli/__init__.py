@@ -2,6 +2,7 @@
 
 # Each command module registers itself on the app; none imports a heavy library at its top,
 # so that `edge-ser listen` starts on a device with numpy and an interpreter alone.
+from edge_ser.cli import bench as bench
 from edge_ser.cli import convert as convert
 from edge_ser.cli import corpora as corpora
 from edge_ser.cli import demo as demo
