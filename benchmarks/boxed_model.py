@@ -1,0 +1,118 @@
+"""Make the model in the package again: train on four corpora, convert, measure, write its card.
+
+    python benchmarks/boxed_model.py --data corpora
+
+Speakers of every corpus are held out (`edge_ser.folds.JOINT_HOLDOUT`); what is measured on
+them goes into the checkpoint, the model files, the card beside them, and
+benchmarks/results/boxed/. About an hour on two cores; it goes on where it was interrupted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from convert.checkpoint import read_checkpoint, write_checkpoint
+from convert.pipeline import boxed_checkpoint
+from firmware_host.files import write_whole
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "edge-ser-small"
+CORPORA = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
+CARD = Path(__file__).with_name("model_card.md")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("EDGE_SER_CORPORA"),
+        help="folder of the corpora (default: EDGE_SER_CORPORA)",
+    )
+    given = parser.parse_args()
+    if given.data is None:
+        parser.error("give --data DIR, or set EDGE_SER_CORPORA")
+    run, box = ROOT / "runs" / NAME, boxed_checkpoint().parent
+    corpora = [word for name in CORPORA for word in ("--corpus", name)]
+    edge_ser("train", "--data", given.data, *corpora, "--name", NAME, "-o", run)
+
+    trained = run / f"{NAME}.safetensors"
+    edge_ser("convert", "--int8", trained, "-o", run / "models")
+    results = ROOT / "benchmarks" / "results" / "boxed"
+    edge_ser("bench", "--data", given.data, *corpora, run / "models", "-o", results)
+    bench = json.loads((results / "bench.json").read_text())
+
+    # What was measured goes into the files; their weights are the ones that were measured.
+    scored = replace(read_checkpoint(trained), scores=tuple(scores_of(bench)))
+    write_checkpoint(box / f"{NAME}.safetensors", scored)
+    edge_ser("convert", "--int8", box / f"{NAME}.safetensors", "-o", run / "boxed")
+    for suffix in ("onnx", "tflite"):
+        shutil.copyfile(run / "boxed" / f"{NAME}.int8.{suffix}", box / f"{NAME}.int8.{suffix}")
+    write_whole(box / "MODEL_CARD.md", card(scored.training, bench))
+    print(f"written: {box}")
+
+
+def edge_ser(*arguments: object) -> None:
+    """Run one command of edge-ser as a person would."""
+    print("$ edge-ser", *arguments, flush=True)
+    subprocess.run([sys.executable, "-m", "edge_ser", *map(str, arguments)], check=True)
+
+
+def scores_of(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry a file and corpus: what a model file says of itself."""
+    return [
+        {
+            "file": row["file"],
+            "corpus": score["corpus"],
+            "protocol": f"speaker-independent: {score['division']}",
+            "speakers": list(score["speakers"]),
+            "clips": score["clips"],
+            "uar": score["uar"],
+            "accuracy": score["accuracy"],
+        }
+        for row in bench["rows"]
+        for score in row["scores"]
+    ]
+
+
+def card(training: Mapping[str, Any], bench: Mapping[str, Any]) -> str:
+    """The model card: the text of benchmarks/model_card.md with the numbers filled in."""
+    rows = {row["file"]: row for row in bench["rows"]}
+    int8, whole = rows[f"{NAME}.int8.tflite"], rows[f"{NAME}.float32.onnx"]
+    lines = []
+    for eight, full in zip(int8["scores"], whole["scores"], strict=True):
+        heard = ", ".join(eight["speakers"])
+        lines.append(
+            f"| {eight['corpus']} | {heard} | {eight['clips']} | {percent(full['uar'])} "
+            f"| {percent(eight['uar'])} | {percent(eight['accuracy'])} |"
+        )
+    terms = [f"- {corpus}: {terms}" for corpus, terms in training["terms"].items()]
+    return CARD.read_text().format(
+        name=NAME,
+        parameters=f"{int8['parameters']:,}",
+        tflite_bytes=f"{int8['n_bytes']:,}",
+        onnx_bytes=f"{rows[f'{NAME}.int8.onnx']['n_bytes']:,}",
+        float_bytes=f"{whole['n_bytes']:,}",
+        scores="\n".join(lines),
+        terms="\n".join(terms),
+        clips=f"{training['clips']:,}",
+        seed=training["config"]["seed"],
+        commit=bench["machine"].get("commit"),
+        torch=training["versions"]["torch"],
+    )
+
+
+def percent(share: float) -> str:
+    """One decimal, cut and not rounded up: no figure here is better than what was measured."""
+    return f"{int(share * 1000) / 10:.1f}"
+
+
+if __name__ == "__main__":
+    main()
