@@ -62,7 +62,10 @@ def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
     augment = AugmentConfig(copies=1)
     read = read_clips(clips, [0, 1, 2] * 4, FEATURES, augment)
     mean, std = normalisation(read, FEATURES)
-    make = lambda seed: TrainingBatches(read, FEATURES, WINDOW, mean, std, augment, 4, seed)  # noqa: E731
+
+    def make(seed: int) -> TrainingBatches:
+        return TrainingBatches(read, FEATURES, WINDOW, mean, std, augment, 4, seed)
+
     first, again = list(make(0).epoch(3)), list(make(0).epoch(3))
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])

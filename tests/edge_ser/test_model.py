@@ -13,17 +13,22 @@ from firmware_host.errors import EdgeSerError
 FRAMES = 320
 
 
+def switched(config: ModelConfig, off: str | None) -> ModelConfig:
+    """The same with one of the ablations, if any."""
+    return ModelConfig.from_dict(config.to_dict() | ({off: False} if off else {}))
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("off", [None, "use_eca", "use_gfb", "use_alfb"])
 def test_every_size_and_ablation_gives_finite_logits(size: str, off: str | None) -> None:
-    config = ModelConfig(**SIZES[size], **({off: False} if off else {}))
+    config = switched(ModelConfig(**SIZES[size]), off)
     logits = EmotionNet(config).eval()(torch.randn(3, FRAMES, config.n_features))
     assert logits.shape == (3, config.n_labels) and torch.isfinite(logits).all()
 
 
 @pytest.mark.parametrize("off", [None, "use_eca", "use_gfb", "use_alfb"])
 def test_the_parameter_count_is_that_of_the_folded_tensors(off: str | None) -> None:
-    config = ModelConfig(**({off: False} if off else {}))
+    config = switched(ModelConfig(), off)
     tensors = fold(EmotionNet(config))
     assert count_parameters(config) == sum(tensor.numel() for tensor in tensors.values())
 

@@ -37,7 +37,7 @@ def test_folding_batch_norm_changes_nothing(net: EmotionNet, windows: torch.Tens
         torch.nn.functional.conv1d(x, tensors["alfb.0.weight"], tensors["alfb.0.bias"], padding=2)
     )
     block = net.local[0]
-    expected = torch.relu(block.norm(block.conv(x)))  # type: ignore[union-attr, operator]
+    expected = torch.relu(block.norm(block.conv(x)))  # type: ignore[operator]
     assert torch.allclose(y, expected, atol=1e-4)
 
 

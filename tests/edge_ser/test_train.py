@@ -67,8 +67,9 @@ def test_it_learns_what_can_be_learned_and_int8_keeps_it(data: Path, trained: Pa
         samples, _ = read_audio(clip.path)
         needed = checkpoint.features.samples_for(checkpoint.window_frames)
         frames = extract(np.pad(samples, (0, needed - samples.size)), checkpoint.features)
-        normalised = (frames - np.float32(checkpoint.mean)) / np.float32(checkpoint.std)
-        logits = run_reference(graph, np.asarray(normalised, np.float32))
+        mean = np.asarray(checkpoint.mean, np.float32)
+        std = np.asarray(checkpoint.std, np.float32)
+        logits = run_reference(graph, (frames - mean) / std)
         right += checkpoint.labels[int(np.argmax(logits))] == clip.emotion
     assert right >= 0.9 * len(test)
 
