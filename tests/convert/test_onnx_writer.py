@@ -1,0 +1,255 @@
+"""The ONNX files, executed by onnxruntime, against the numpy reference; and what is in them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from convert.architecture import SIZES
+from convert.build import build_graph
+from convert.checkpoint import Checkpoint
+from convert.graph import (
+    BiLstm,
+    Conv1d,
+    Dequantize,
+    Graph,
+    Grid,
+    MaxPool,
+    Value,
+    weights_of,
+)
+from convert.onnx_writer import write_onnx
+from convert.reference import run
+from firmware_host.contract import METADATA_KEY
+
+CheckpointOf = Callable[..., Checkpoint]
+
+ARCHITECTURES: list[dict[str, object]] = [
+    {},
+    {"use_eca": False},
+    {"use_gfb": False},
+    {"use_alfb": False},
+    {"channels": (16, 24), "kernels": (3, 7), "pools": (4, 4), "lstm_hidden": 8},
+]
+LSTM_STEPS = 5
+"""How far logits may lie from the integer reference where onnxruntime quantises an LSTM its own
+way, in steps of the output's grid; the largest seen was 4."""
+
+SAME_LABELS = 0.97
+STEP_SLACK = 1e-3  # a logit divided by its step is an integer only nearly
+CONTRACT_BYTES = 6000
+FLOAT_PRODUCTS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "LSTM"}
+KILOBYTE = 1024
+
+
+@pytest.fixture(scope="module")
+def windows() -> NDArray[np.float32]:
+    """Random windows that differ as speech does: by loudness, by colour, and frame by frame.
+
+    Shape: (100, 320, 64)
+    """
+    random = np.random.default_rng(3)
+    frames = random.normal(size=(100, 320, 64)) * random.uniform(0.3, 1.7, size=(100, 1, 1))
+    return np.asarray(frames + random.normal(size=(100, 1, 64)), np.float32)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+def test_the_float_file_computes_what_the_float_reference_does(
+    architecture: dict[str, object], checkpoint_of: CheckpointOf, windows: NDArray[np.float32]
+) -> None:
+    graph = build_graph(checkpoint_of(**architecture), quantised=False)
+    data = write_onnx(graph, None)
+    onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
+    differences = infer(data, windows[:8]) - reference(graph, windows[:8])
+    assert np.abs(differences).max() < 1e-4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("optimised", [True, False], ids=["optimised", "as written"])
+def test_the_int8_file_computes_what_the_integer_reference_does(
+    architecture: dict[str, object],
+    optimised: bool,
+    checkpoint_of: CheckpointOf,
+    windows: NDArray[np.float32],
+) -> None:
+    """Within a step; with an LSTM, whose activations are not on fixed grids, within a few.
+
+    A label counts as the same if the reference puts it no more than a step below its own: an
+    untrained network's logits often lie that close together.
+    """
+    graph = build_graph(checkpoint_of(**architecture), quantised=True)
+    expected = reference(graph, windows) / output_step(graph)
+    logits = infer(write_onnx(graph, None), windows, optimised) / output_step(graph)
+    has_lstm = any(isinstance(operator, BiLstm) for operator in graph.operators)
+    assert np.abs(logits - expected).max() <= (LSTM_STEPS if has_lstm else 1) + STEP_SLACK
+    chosen = np.take_along_axis(expected, logits.argmax(axis=1)[:, None], axis=1)[:, 0]
+    same = expected.max(axis=1) - chosen <= 1 + STEP_SLACK
+    assert same.mean() >= SAME_LABELS
+
+
+def test_the_int8_file_holds_the_graphs_weights_and_scales_bit_for_bit(
+    checkpoint: Checkpoint,
+) -> None:
+    """Nothing is quantised again, or for a second time, on the way into the file."""
+    graph = build_graph(checkpoint, quantised=True)
+    constants = constants_of(write_onnx(graph, None))
+    for operator in graph.operators:
+        if isinstance(operator, BiLstm):
+            check_lstm(operator, constants)
+            continue
+        for name, weight in weights_of(operator):
+            assert weight.scale is not None
+            assert_same(constants[f"{name}.w"].ravel(), weight.values.ravel())
+            assert_same(constants[f"{name}.ws"], weight.scale)
+            if weight.bias is not None:
+                assert_same(constants[f"{name}.b"], weight.bias)
+    scales = {
+        np.float32(operator.out.grid.scale).tobytes()
+        for operator in graph.operators
+        if operator.out.grid
+    }
+    written = {value.tobytes() for name, value in constants.items() if value.shape == ()}
+    assert scales <= written
+
+
+def check_lstm(operator: BiLstm, constants: dict[str, NDArray[Any]]) -> None:
+    """Both directions, gates in ONNX's order where they are in one tensor."""
+    name, hidden = operator.out.name, operator.hidden
+    rows = {gate: slice(i * hidden, (i + 1) * hidden) for i, gate in enumerate("ifco")}
+    for index, direction in enumerate((operator.forward, operator.backward)):
+        assert direction.input.scale is not None and direction.recurrent.scale is not None
+        assert direction.input.bias is not None
+        for gate, part in rows.items():
+            place = slice(*(np.array([0, hidden]) + "iofc".index(gate) * hidden))
+            for key, weight in (("w", direction.input), ("r", direction.recurrent)):
+                values = constants[f"{name}.{key}"][index][:, place].T
+                assert_same(values, weight.values[part])
+            assert_same(constants[f"{name}.ws.{gate}"][index], direction.input.scale[part])
+            assert_same(constants[f"{name}.rs.{gate}"][index], direction.recurrent.scale[part])
+            assert_same(constants[f"{name}.b.{gate}"][index], direction.input.bias[part])
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, dict(SIZES["base"])], ids=str)
+def test_every_larger_constant_of_the_int8_file_is_int8(
+    architecture: dict[str, object], checkpoint_of: CheckpointOf
+) -> None:
+    graph = build_graph(checkpoint_of(**architecture), quantised=True)
+    for name, values in constants_of(write_onnx(graph, None)).items():
+        assert values.nbytes <= KILOBYTE or values.dtype.itemsize == 1, name
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+def test_the_int8_file_multiplies_no_matrices_in_float(
+    architecture: dict[str, object], checkpoint_of: CheckpointOf, tmp_path: Path
+) -> None:
+    """Neither as written nor after onnxruntime's optimiser has rewritten it."""
+    graph = build_graph(checkpoint_of(**architecture), quantised=True)
+    data = write_onnx(graph, None)
+    path = tmp_path / "optimised.onnx"
+    session(data, save_to=path)
+    for model in (onnx.load_from_string(data), onnx.load(path)):
+        kinds = {node.op_type for node in model.graph.node}
+        assert not kinds & FLOAT_PRODUCTS
+        assert "QGemm" in kinds
+
+
+def test_the_int8_file_is_much_smaller_than_the_float_file(checkpoint: Checkpoint) -> None:
+    """With the contract in both, which does not shrink."""
+    contract = "x" * CONTRACT_BYTES
+    sizes = [len(write_onnx(build_graph(checkpoint, q), contract)) for q in (False, True)]
+    assert sizes[1] <= 0.30 * sizes[0]
+
+
+@pytest.mark.parametrize("quantised", [False, True], ids=["float", "int8"])
+def test_the_same_graph_gives_the_same_bytes(quantised: bool, checkpoint: Checkpoint) -> None:
+    first, second = (write_onnx(build_graph(checkpoint, quantised), "{}") for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("quantised", [False, True], ids=["float", "int8"])
+def test_the_ends_of_a_file_are_what_the_runtime_expects(
+    quantised: bool, checkpoint: Checkpoint
+) -> None:
+    opened = session(write_onnx(build_graph(checkpoint, quantised), '{"a":1}'))
+    (source,), (sink,) = opened.get_inputs(), opened.get_outputs()
+    assert (source.name, source.type, source.shape) == ("features", "tensor(float)", [1, 320, 64])
+    assert (sink.name, sink.type, sink.shape) == ("logits", "tensor(float)", [1, 7])
+    assert opened.get_modelmeta().custom_metadata_map == {METADATA_KEY: '{"a":1}'}
+
+
+@pytest.mark.parametrize("quantised", [False, True], ids=["float", "int8"])
+def test_an_lstm_read_by_anything_but_a_mean_is_refused(
+    quantised: bool, checkpoint: Checkpoint
+) -> None:
+    """The graph's backward rows are in reversed order of time, ONNX's are not."""
+    graph = build_graph(checkpoint, quantised)
+    lstm = next(operator for operator in graph.operators if isinstance(operator, BiLstm))
+    pool = MaxPool(lstm.out, Value("pooled", (10, lstm.out.shape[1]), lstm.out.grid), 2)
+    for broken in (
+        replace(graph, operators=(*graph.operators, pool)),
+        replace(graph, outputs=(lstm.out,)),
+    ):
+        with pytest.raises(ValueError, match="reversed order of time"):
+            write_onnx(broken, None)
+
+
+def test_a_relu_whose_grid_reaches_below_zero_is_refused(checkpoint: Checkpoint) -> None:
+    """The integer operators have no ReLU: they clamp to the grid's lower end."""
+    graph = build_graph(checkpoint, quantised=True)
+    operators = list(graph.operators)
+    place, conv = next((i, o) for i, o in enumerate(operators) if isinstance(o, Conv1d))
+    operators[place] = replace(conv, out=replace(conv.out, grid=Grid(0.1, 0)))
+    with pytest.raises(ValueError, match="does not begin at 0"):
+        write_onnx(replace(graph, operators=tuple(operators)), None)
+
+
+def reference(graph: Graph, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of the numpy reference. Shape: (windows, labels)"""
+    return np.stack([run(graph, window) for window in windows])
+
+
+def infer(data: bytes, windows: NDArray[np.float32], optimised: bool = True) -> NDArray[np.float32]:
+    """Logits of onnxruntime. Shape: (windows, labels)"""
+    opened = session(data, optimised)
+    return np.stack([opened.run(None, {"features": w[None]})[0][0] for w in windows])
+
+
+def session(
+    data: bytes, optimised: bool = True, save_to: Path | None = None
+) -> ort.InferenceSession:
+    """The file opened by onnxruntime, to compute exactly also on x86 without VNNI."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def constants_of(data: bytes) -> dict[str, NDArray[Any]]:
+    """Every initializer, read back from the file."""
+    tensors = onnx.load_from_string(data).graph.initializer
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+
+
+def output_step(graph: Graph) -> float:
+    """The step of the logits' grid."""
+    last = graph.operators[-1]
+    assert isinstance(last, Dequantize) and last.x.grid
+    return last.x.grid.scale
+
+
+def assert_same(left: NDArray[Any], right: NDArray[Any]) -> None:
+    """The same type, shape and bits."""
+    assert (left.dtype, left.shape) == (right.dtype, right.shape)
+    assert left.tobytes() == right.tobytes()
