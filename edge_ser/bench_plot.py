@@ -3,7 +3,9 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edge_ser.bench import FLOAT32, INT8, BenchResult, BenchRow
 from edge_ser.bench_clips import HELD_OUT
@@ -11,23 +13,27 @@ from edge_ser.bench_clips import HELD_OUT
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
-COLUMNS = 3  # of panels
+COLUMNS = {1: 1, 2: 2, 4: 2}  # of panels, by how many there are; otherwise three
 PANEL_INCHES = (4.4, 3.8)
 PNG_DPI = 160
 COLOURS = {"ONNX": "#0072B2", "TFLite": "#D55E00"}
 """Two of Okabe and Ito's colours, which tell apart in every kind of colour vision."""
 
+MARKERS = {"ONNX": "o", "TFLite": "D"}
+MARKER = 8  # its size in points
 LINE_COLOUR = "#999999"
+ARROW_STEPS = 60  # pieces of an arrow that labels keep off
 MARGIN = 0.28  # of the axes' range left free around the points, for their labels
 LEAST_RANGE = 0.06  # of UAR shown at least: a tenth of a point is not to look like a gulf
-LABEL_DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 LABEL_PLACES = tuple(
     (distance * dx, distance * dy)
-    for distance in (10, 18, 27, 37, 48)
-    for dx, dy in LABEL_DIRECTIONS
+    for distance in (12, 16, 20, 25, 30, 36, 43, 50)
+    for dx, dy in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 )
-"""Where a label may stand, in points from its marker; the first free place is taken."""
+"""Where a label may stand, in points from its marker; the first that covers least is
+taken."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def draw(result: BenchResult) -> dict[str, bytes]:
     from matplotlib.figure import Figure
 
     panels = _panels(result)
-    columns = min(COLUMNS, len(panels))
+    columns = COLUMNS.get(len(panels), 3)
     lines = -(-len(panels) // columns)
     with matplotlib.rc_context(
         {
@@ -99,7 +105,8 @@ def _panels(result: BenchResult) -> dict[str, list[Point]]:
         for score in row.scores:
             status = "" if score.status == HELD_OUT else f", {score.status}"
             title = f"{score.corpus}, {score.division}{status}\n"
-            title += f"{len(score.speakers)} test speakers, {score.clips:,} recordings"
+            plural = "s" if len(score.speakers) > 1 else ""
+            title += f"{len(score.speakers)} test speaker{plural}, {score.clips:,} recordings"
             panels.setdefault(title, []).append(Point(row, kilobytes, 100 * score.uar, name(row)))
     return panels
 
@@ -107,7 +114,7 @@ def _panels(result: BenchResult) -> dict[str, list[Point]]:
 def _draw_panel(axes: "Axes", title: str, points: Sequence[Point], recognition: bool) -> None:
     axes.set_title(title, loc="left")
     axes.set_xlabel("file size in kB")
-    axes.set_ylabel("UAR in %" if recognition else "latency of a window in ms, median")
+    axes.set_ylabel("UAR in %" if recognition else "model latency of a window in ms, median")
     axes.grid(color="#eeeeee")
     axes.set_axisbelow(True)
     for low, high in _arrows(points):
@@ -128,15 +135,15 @@ def _draw_panel(axes: "Axes", title: str, points: Sequence[Point], recognition: 
         axes.plot(
             point.kilobytes,
             point.height,
-            marker="o",
-            markersize=8,
+            marker=MARKERS[point.row.format],
+            markersize=MARKER,
             markeredgewidth=1.6,
             color=colour,
-            markerfacecolor="white" if point.row.precision == FLOAT32 else colour,
+            markerfacecolor="none" if point.row.precision == FLOAT32 else colour,
             linestyle="none",
         )
     sizes, heights = [p.kilobytes for p in points], [p.height for p in points]
-    axes.set_xlim(0, max(sizes) * (1 + MARGIN))
+    axes.set_xlim(-max(sizes) * MARGIN / 3, max(sizes) * (1 + MARGIN))
     if recognition:
         spread = max(max(heights) - min(heights), 100 * LEAST_RANGE)
         middle = (max(heights) + min(heights)) / 2
@@ -162,35 +169,68 @@ def _arrows(points: Sequence[Point]) -> list[tuple[Point, Point]]:
 
 
 def _label(axes: "Axes", points: Sequence[Point]) -> None:
-    """Write each point's label where it covers neither a point nor another label."""
+    """Write each point's label near it, off the points, the arrows and the other labels."""
     from matplotlib.transforms import Bbox
 
     inside = axes.get_window_extent()
     pixels = axes.figure.dpi / 72
-    taken = []
-    for point in points:
-        x, y = axes.transData.transform((point.kilobytes, point.height))
-        taken.append(Bbox.from_bounds(x - 6 * pixels, y - 6 * pixels, 12 * pixels, 12 * pixels))
+
+    def square(place: Any, side: float) -> Bbox:
+        half = side / 2 * pixels
+        return Bbox([[place[0] - half, place[1] - half], [place[0] + half, place[1] + half]])
+
+    def on_screen(point: Point) -> Any:
+        return axes.transData.transform((point.kilobytes, point.height))
+
+    taken = [square(on_screen(point), MARKER + 4) for point in points]
+    for start, end in _arrows(points):
+        ends = on_screen(start), on_screen(end)
+        shares = np.linspace(0, 1, ARROW_STEPS)
+        taken += [square(ends[0] * (1 - share) + ends[1] * share, 3) for share in shares]
+    labels: list[Bbox] = []
     for point in points:
         text = axes.annotate(
             point.label,
             (point.kilobytes, point.height),
+            xytext=(0, 0),
             textcoords="offset points",
             ha="center",
             va="center",
             fontsize=8,
             color=COLOURS[point.row.format],
+            arrowprops={
+                "arrowstyle": "-",
+                "color": COLOURS[point.row.format],
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": MARKER / 2,
+            },
         )
-        half = text.get_window_extent()
-        for dx, dy in LABEL_PLACES:
-            # Sideways, the text's own width comes between.
-            side = (dx > 0) - (dx < 0)
-            text.set_position((dx + side * half.width / 2 / pixels, dy))
-            box = text.get_window_extent().padded(1.5 * pixels)
-            fits = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
-            if fits and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(text.get_window_extent())
+        half = text.get_window_extent().width / 2 / pixels
+        costs = []
+        for number, (dx, dy) in enumerate(LABEL_PLACES):
+            # Sideways, half the text's own width comes between.
+            place = (dx + ((dx > 0) - (dx < 0)) * half, dy)
+            text.set_position(place)
+            box = _extent(text).padded(pixels)
+            outside = not (inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1))
+            covered = sum(box.overlaps(other) for other in (*taken, *labels))
+            here, offset = on_screen(point), pixels * np.asarray(place)
+            leader = [square(here + offset * share, 1) for share in np.linspace(0, 1, 12)]
+            covered += sum(piece.overlaps(other) for piece in leader for other in labels)
+            costs.append((covered + ARROW_STEPS * outside, number, place, leader))
+        _, _, place, leader = min(costs, key=lambda cost: cost[:2])
+        text.set_position(place)
+        taken += leader
+        labels.append(_extent(text))
+
+
+def _extent(text: "Annotation") -> Any:
+    """Where the words stand, without the line that leads to them."""
+    from matplotlib.text import Text
+
+    text.get_window_extent()  # moves it to its place
+    return Text.get_window_extent(text)
 
 
 def _legend(figure: "Figure", result: BenchResult) -> None:
@@ -201,7 +241,9 @@ def _legend(figure: "Figure", result: BenchResult) -> None:
         for format_ in COLOURS
     }
     handles = [
-        Line2D([], [], marker="s", markersize=8, color=COLOURS[name], linestyle="none")
+        Line2D(
+            [], [], marker=MARKERS[name], markersize=MARKER, color=COLOURS[name], linestyle="none"
+        )
         for name, used in engines.items()
         if used
     ]
@@ -229,6 +271,6 @@ def _legend(figure: "Figure", result: BenchResult) -> None:
         loc="outside lower center",
         ncols=len(names),
         frameon=False,
-        title="label: median latency of a window, one thread",
+        title="labels: median model latency of a window, one thread",
         title_fontsize=8,
     )

@@ -245,9 +245,10 @@ def _score_line(row: BenchRow, score: CorpusScore) -> tuple[str, ...]:
 def _protocol(score: CorpusScore) -> str:
     speakers = ", ".join(score.speakers)
     sentence = f"{score.corpus}, {score.division}: {STATUS_SENTENCES[score.status]}; "
-    sentence += f"{len(score.speakers)} test speakers ({speakers})"
+    plural = "s" if len(score.speakers) > 1 else ""
+    sentence += f"{len(score.speakers)} test speaker{plural} ({speakers})"
     if score.clips < score.clips_available:
-        sentence += f", {score.clips} of their {score.clips_available} recordings, evenly spread"
+        sentence += f", {score.clips} of their {score.clips_available} recordings, drawn by hash"
     return sentence + "."
 
 

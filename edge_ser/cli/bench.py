@@ -62,7 +62,7 @@ def bench(
         typer.Option(
             min=1,
             metavar="N",
-            help="At most N recordings a corpus, evenly spread.",
+            help="At most N recordings a corpus, the same ones every time.",
             show_default=False,
         ),
     ] = None,
@@ -199,10 +199,11 @@ def _progress(console: "Console") -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _terminal_table(table: "Table") -> "TerminalTable":
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table as TerminalTable
 
-    out = TerminalTable()
+    out = TerminalTable(box=SIMPLE_HEAD)
     for column, heading in enumerate(table.headings):
         right = column in table.numbers
         out.add_column(escape(heading), justify="right" if right else "left", overflow="fold")
