@@ -28,7 +28,6 @@ OPTIONS = {
     "MUL": "MulOptions",
     "QUANTIZE": "QuantizeOptions",
     "RESHAPE": "ReshapeOptions",
-    "REVERSE_V2": "ReverseV2Options",
     "SPLIT": "SplitOptions",
 }
 """The options table of each operator that has one."""
@@ -36,11 +35,8 @@ OPTIONS = {
 VECTOR_OPTIONS = {"NewShape"}
 """Options that are vectors of int32 instead of numbers."""
 
-INT8_VERSIONS = {"CONV_2D": 3, "QUANTIZE": 1, "RESHAPE": 1, "REVERSE_V2": 3}
+INT8_VERSIONS = {"CONV_2D": 3, "QUANTIZE": 1, "RESHAPE": 1}
 """Operator versions that brought int8; of all others it is the second. Float is in the first."""
-
-GROUPED_CONV_VERSION = 6
-"""Version of CONV_2D that brought groups."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +133,6 @@ class TfliteFile:
     def _version(self, kind: str, inputs: Sequence[int]) -> int:
         """The lowest that has what is used, so that old runtimes take what they can compute."""
         tensors = [self.tensors[index] for index in inputs]
-        if kind == "CONV_2D" and tensors[0].shape[-1] != tensors[1].shape[-1]:
-            return GROUPED_CONV_VERSION
         int8 = any(tensor.dtype == "int8" for tensor in tensors)
         return INT8_VERSIONS.get(kind, 2) if int8 else 1
 

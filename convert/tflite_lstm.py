@@ -1,24 +1,22 @@
-"""The bidirectional LSTM, unrolled over XNNPACK's operators, both directions side by side.
+"""The bidirectional LSTM, unrolled over XNNPACK's operators.
 
-A step's vectors hold the forward direction's units, then the backward one's; its gates lie
-gate by gate, (4, 2, hidden) flattened. So one element-wise operator serves both directions,
-and SPLIT finds the gates. One matrix product does, too: a CONV_2D in eight groups, each one
-gate of one direction, whose input is (forward, backward) four times over.
+Its activations are images [1, time, direction, channels]: each direction has a matrix product
+of its own, and all that is element-wise serves both directions at once. A weight is one
+tensor that every step reads.
 """
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.build import FIXED_GRIDS
-from convert.graph import BiLstm, Weight
+from convert.graph import BiLstm, Grid, Weight
 from convert.reference import double_candidate
 from convert.tflite_file import Quantization, TfliteFile
-from convert.tflite_ops import CHANNELS_AXIS, SAME, TIME_AXIS, convolve, quantization_of
+from convert.tflite_ops import SAME, convolve, image, join, quantization_of, reshape, split
 
-Array = NDArray[Any]
+STEP_AXIS, DIRECTION_AXIS, CHANNELS_AXIS = 1, 2, 3
 N_GATES = 4
 SIGMOID = quantization_of(FIXED_GRIDS["sigmoid"])
 
@@ -35,54 +33,62 @@ def lower_bilstm(file: TfliteFile, operator: BiLstm, x: int) -> int:
 class _Unrolled:
     def __init__(self, file: TfliteFile, operator: BiLstm) -> None:
         self.file, self.operator = file, operator
-        forward, backward = operator.forward, operator.backward
-        self.input = _side_by_side(forward.input, backward.input)
-        self.recurrent = _side_by_side(forward.recurrent, backward.recurrent)
-        units = 2 * operator.hidden
-        self.twos = file.constant(np.full((1, 1, 1, units), 2.0, np.float32))
-        self.minus_ones = file.constant(np.full(units, -1.0, np.float32))
+        self.directions = (("forward", operator.forward), ("backward", operator.backward))
+        self.two = file.constant(np.full((1, 1, 1, operator.hidden), 2.0, np.float32))
+        self.minus_one = file.constant(np.full(operator.hidden, -1.0, np.float32))
 
     def states(self, x: int) -> int:
+        """All steps, one after the other. Shape: [1, 1, time, 2 * hidden]."""
         out = self.operator.out
         states: list[int] = []
         cell: int | None = None
-        for row in self._split(self._from_input(x), TIME_AXIS, out.shape[0]):
-            # Before the first step the state is zero, and so is its product.
-            gates = self._add(row, self._from_state(states[-1])) if states else row
+        for row in split(self.file, self._from_input(x), STEP_AXIS, out.shape[0]):
+            gates = row
+            if states:  # before the first step the state is zero, and so is its product
+                gates = self._add(row, self._from_state(states[-1]))
             cell, state = self._step(gates, cell)
             states.append(state)
-        return self._join(states, TIME_AXIS, out.name)
+        return reshape(self.file, join(self.file, states, STEP_AXIS), image(out.shape), out.name)
 
     def _from_input(self, x: int) -> int:
-        """The input's part of all gates of all steps. Shape: [1, 1, time, 8 * hidden]."""
-        operator = self.operator
-        axis = self.file.constant(np.array([TIME_AXIS], np.int32))
-        shape, grid = self.file.tensors[x].shape, quantization_of(operator.x.grid)
-        backwards = self.file.apply("REVERSE_V2", [x, axis], shape, grid)
-        both = self._join([x, backwards], CHANNELS_AXIS)
-        grids = operator.x.grid, operator.gates
-        return convolve(
-            self.file, self._for_each_gate(both), self.input, grids, f"{operator.out.name}.input"
-        )
+        """The input's part of every step's gates. Shape: [1, time, 2, 4 * hidden]."""
+        n_steps, n_in = self.operator.x.shape
+        forward = reshape(self.file, x, (1, n_steps, 1, n_in))
+        # REVERSE_V2 would be one operator, but old runtimes' lacks int8.
+        backward = join(self.file, split(self.file, forward, STEP_AXIS, n_steps)[::-1], STEP_AXIS)
+        return self._products("input", [forward, backward], self.operator.x.grid)
 
     def _from_state(self, state: int) -> int:
-        """The state's part of the gates of one step. Shape: [1, 1, 1, 8 * hidden]."""
-        operator = self.operator
-        grids = operator.out.grid, operator.gates
-        name = f"{operator.out.name}.recurrent"
-        return convolve(self.file, self._for_each_gate(state), self.recurrent, grids, name)
+        """The state's part of a step's gates. Shape: [1, 1, 2, hidden] to [1, 1, 2, 4 * hidden]."""
+        states = split(self.file, state, DIRECTION_AXIS, 2)
+        return self._products("recurrent", states, self.operator.out.grid)
+
+    def _products(self, part: str, inputs: list[int], grid: Grid | None) -> int:
+        """Of each direction's weight and input, side by side, on the grid of the gates."""
+        grids, layer = (grid, self.operator.gates), self.operator.out.name
+        products = [
+            convolve(
+                self.file,
+                x,
+                _double_candidate(getattr(direction, part)),
+                grids,
+                f"{layer}.{name}.{part}",
+            )
+            for x, (name, direction) in zip(inputs, self.directions, strict=True)
+        ]
+        return join(self.file, products, DIRECTION_AXIS)
 
     def _step(self, gates: int, cell: int | None) -> tuple[int, int]:
-        """The new cell, float32, and the new state. Shape: [1, 1, 1, 2 * hidden]."""
+        """The new cell, float32, and the new state. Shape: [1, 1, 2, hidden]."""
         quantised = self.operator.gates is not None
         gates = self._map("LOGISTIC", [gates], SIGMOID if quantised else None)
         if quantised:
             gates = self._map("DEQUANTIZE", [gates])
-        i, f, g, o = self._split(gates, CHANNELS_AXIS, N_GATES)
+        i, f, g, o = split(self.file, gates, CHANNELS_AXIS, N_GATES)
         # tanh(x) = 2 sigmoid(2x) - 1; the doubled x is in the weights.
         candidate = self._map(
             "DEPTHWISE_CONV_2D",
-            [g, self.twos, self.minus_ones],
+            [g, self.two, self.minus_one],
             Padding=SAME,
             StrideW=1,
             StrideH=1,
@@ -100,59 +106,21 @@ class _Unrolled:
         """On one grid: a saturating addition of integers."""
         return self._map("ADD", [row, product], quantization_of(self.operator.gates))
 
-    def _for_each_gate(self, both: int) -> int:
-        return self._join([both] * N_GATES, CHANNELS_AXIS)
-
     def _map(
         self, kind: str, inputs: list[int], grid: Quantization | None = None, **options: Any
     ) -> int:
         """An operator whose output has the shape of its first input."""
         return self.file.apply(kind, inputs, self.file.tensors[inputs[0]].shape, grid, **options)
 
-    def _split(self, x: int, axis: int, n_parts: int) -> list[int]:
-        shape, grid = list(self.file.tensors[x].shape), self.file.tensors[x].quantization
-        shape[axis] //= n_parts
-        parts = [self.file.tensor(shape, grid) for _ in range(n_parts)]
-        dimension = self.file.constant(np.array(axis, np.int32))
-        self.file.operator("SPLIT", [dimension, x], parts, NumSplits=n_parts)
-        return parts
 
-    def _join(self, parts: list[int], axis: int, name: str = "") -> int:
-        shape, grid = (
-            list(self.file.tensors[parts[0]].shape),
-            self.file.tensors[parts[0]].quantization,
-        )
-        shape[axis] = sum(self.file.tensors[part].shape[axis] for part in parts)
-        return self.file.apply("CONCATENATION", parts, shape, grid, name, Axis=axis)
-
-
-def _side_by_side(forward: Weight, backward: Weight) -> Weight:
-    """Weights of both directions with rows (4, 2, hidden), the candidate's counting double.
+def _double_candidate(weight: Weight) -> Weight:
+    """As a kernel, the candidate's rows counting double: by their scales, or if float themselves.
 
     Shape:
-        - values: (4 * hidden, n) each; returned as a kernel of (8 * hidden, 1, n)
+        - values: (4 * hidden, n) to (4 * hidden, 1, n)
     """
-    both = [_double(weight) for weight in (forward, backward)]
-    scales = [weight.scale for weight in both if weight.scale is not None]
-    biases = [weight.bias for weight in both if weight.bias is not None]
-    return Weight(
-        _rows([weight.values for weight in both])[:, None],
-        _rows(scales) if scales else None,
-        _rows(biases) if biases else None,
-    )
-
-
-def _double(weight: Weight) -> Weight:
-    """By the rows' scales, or in a float graph by the rows; both is exact."""
-    hidden = len(weight.values) // N_GATES
-    factors = double_candidate(weight.scale, hidden)
+    factors = double_candidate(weight.scale, len(weight.values) // N_GATES)
     if weight.scale is not None:
-        return replace(weight, scale=factors)
+        return replace(weight, values=weight.values[:, None], scale=factors)
     bias = None if weight.bias is None else weight.bias * factors
-    return replace(weight, values=weight.values * factors[:, None], bias=bias)
-
-
-def _rows(both: list[Array]) -> Array:
-    """Shape: two of (4 * hidden, ...) to (8 * hidden, ...)."""
-    parts = [array.reshape(N_GATES, -1, *array.shape[1:]) for array in both]
-    return np.stack(parts, axis=1).reshape(-1, *both[0].shape[1:])
+    return Weight((weight.values * factors[:, None])[:, None], None, bias)

@@ -6,6 +6,8 @@ int8 weights may have a scale per output channel in every runtime; those of FULL
 may in recent ones only.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,6 @@ from convert.tflite_file import Quantization, TfliteFile
 
 SAME, VALID = 0, 1  # schema.fbs: Padding
 NONE, RELU = 0, 1  # schema.fbs: ActivationFunctionType
-TIME_AXIS, CHANNELS_AXIS = 2, 3
 
 
 def image(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -60,6 +61,32 @@ def convolve(
         StrideH=1,
         FusedActivationFunction=activation,
     )
+
+
+def reshape(file: TfliteFile, x: int, shape: tuple[int, ...], name: str = "") -> int:
+    """The same numbers in another shape; returns the index of the output."""
+    return file.apply("RESHAPE", [x], shape, file.tensors[x].quantization, name, NewShape=shape)
+
+
+def split(file: TfliteFile, x: int, axis: int, n_parts: int) -> list[int]:
+    """Equal parts along an axis; returns their indices."""
+    whole = file.tensors[x]
+    shape = _with(whole.shape, axis, whole.shape[axis] // n_parts)
+    parts = [file.tensor(shape, whole.quantization) for _ in range(n_parts)]
+    axis_tensor = file.constant(np.array(axis, np.int32))
+    file.operator("SPLIT", [axis_tensor, x], parts, NumSplits=n_parts)
+    return parts
+
+
+def join(file: TfliteFile, parts: Sequence[int], axis: int, name: str = "") -> int:
+    """The inverse of `split`, of parts on one grid; returns the index of the whole."""
+    first = file.tensors[parts[0]]
+    shape = _with(first.shape, axis, sum(file.tensors[part].shape[axis] for part in parts))
+    return file.apply("CONCATENATION", parts, shape, first.quantization, name, Axis=axis)
+
+
+def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
+    return (*shape[:axis], length, *shape[axis + 1 :])
 
 
 def _kernel(file: TfliteFile, weight: Weight, layer: str) -> int:

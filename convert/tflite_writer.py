@@ -30,16 +30,18 @@ from convert.graph import (
 from convert.tflite_file import TfliteFile
 from convert.tflite_lstm import lower_bilstm
 from convert.tflite_ops import (
-    CHANNELS_AXIS,
     NONE,
     RELU,
     VALID,
     convolve,
     image,
+    join,
     quantization_of,
+    reshape,
 )
 
 Array = NDArray[Any]
+CHANNELS_AXIS = 3
 IMAGE_AXES = np.array([1, 2], np.int32)
 """Axes of a mean over time: height, which is one, and width, because XNNPACK takes both."""
 
@@ -53,27 +55,28 @@ def write_tflite(graph: Graph) -> bytes:
         - `features`: float32 [1, window, n_features]
         - `logits`: float32 [1, n_labels]
     """
-    return _Lowering().write(graph)
+    return _Lowering(graph).write()
 
 
 class _Lowering:
     """Writes one operator of the graph after the other; knows the tensor of each value."""
 
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.file = TfliteFile()
         self.tensors: dict[str, int] = {}
 
-    def write(self, graph: Graph) -> bytes:
-        source, result = graph.inputs[0], graph.outputs[0]
+    def write(self) -> bytes:
+        graph, source, result = self.graph, self.graph.inputs[0], self.graph.outputs[0]
         features = self.file.tensor((1, *source.shape), name=source.name)
         self.tensors[source.name] = features
         if not graph.quantised:  # else Quantize and Dequantize are the ends, see `_lower`
-            self.tensors[source.name] = self._reshape(features, source, image(source.shape))
+            self.tensors[source.name] = reshape(self.file, features, image(source.shape))
         for operator in graph.operators:
             self.tensors[operator.out.name] = self._lower(operator)
         logits = self.tensors[result.name]
         if not graph.quantised:
-            logits = self._reshape(logits, result, (1, *result.shape), result.name)
+            logits = reshape(self.file, logits, (1, *result.shape), result.name)
         return self.file.pack([features], [logits])
 
     def _lower(self, operator: Operator) -> int:  # noqa: PLR0911
@@ -83,10 +86,10 @@ class _Lowering:
             case Quantize():
                 x = self.tensors[operator.x.name]
                 flat = self.file.apply("QUANTIZE", [x], (1, *out.shape), quantization_of(out.grid))
-                return self._reshape(flat, out, image(out.shape), out.name)
+                return reshape(self.file, flat, image(out.shape), out.name)
             case Dequantize():
                 shape = (1, *out.shape)
-                flat = self._reshape(self.tensors[operator.x.name], operator.x, shape)
+                flat = reshape(self.file, self.tensors[operator.x.name], shape)
                 return self.file.apply("DEQUANTIZE", [flat], shape, name=out.name)
             case Conv1d():
                 kernel = np.moveaxis(operator.weight.values, 1, 2)
@@ -121,11 +124,13 @@ class _Lowering:
             case BiLstm():
                 return lower_bilstm(self.file, operator, self.tensors[operator.x.name])
             case Concat():
-                return self._apply("CONCATENATION", operator.parts, out, Axis=CHANNELS_AXIS)
+                parts = [self.tensors[part.name] for part in operator.parts]
+                return join(self.file, parts, CHANNELS_AXIS, out.name)
 
     def _convolve(self, operator: Conv1d | Dense, kernel: Array, activation: int) -> int:
         """Shape of the kernel: (out, width, in)."""
         x, out = operator.x, operator.out
+        name = "" if out == self.graph.outputs[0] else out.name
         return convolve(
             self.file,
             self.tensors[x.name],
@@ -133,23 +138,18 @@ class _Lowering:
             (x.grid, out.grid),
             out.name,
             activation,
-            out.name,
+            name,
         )
 
     def _channel_conv(self, operator: ChannelConv) -> int:
         """The channels lie along the width, where time is elsewhere."""
         x, out = operator.x, operator.out
-        n_channels = out.shape[0]
-        row = self._reshape(self.tensors[x.name], x, (1, 1, n_channels, 1))
+        row = reshape(self.file, self.tensors[x.name], (1, 1, out.shape[0], 1))
         weight = replace(operator.weight, values=operator.weight.values[:, :, None])
         scores = convolve(self.file, row, weight, (x.grid, out.grid), out.name)
-        return self._reshape(scores, out, image(out.shape), out.name)
+        return reshape(self.file, scores, image(out.shape), out.name)
 
     def _apply(self, kind: str, inputs: Sequence[Value], out: Value, **options: Any) -> int:
         tensors = [self.tensors[value.name] for value in inputs]
         grid = quantization_of(out.grid)
         return self.file.apply(kind, tensors, image(out.shape), grid, out.name, **options)
-
-    def _reshape(self, x: int, value: Value, shape: tuple[int, ...], name: str = "") -> int:
-        grid = quantization_of(value.grid)
-        return self.file.apply("RESHAPE", [x], shape, grid, name, NewShape=shape)
