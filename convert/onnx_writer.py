@@ -1,7 +1,7 @@
 """The graph as an ONNX file, node by node.
 
-Float is plain ONNX. INT8 is written in onnxruntime's integer operators, on the graph's own
-grids; activations stay time-major there, so that nothing is transposed.
+Float is plain ONNX. INT8 is written in ONNX's and onnxruntime's integer operators, on the
+graph's own grids.
 """
 
 from collections.abc import Sequence
@@ -237,14 +237,18 @@ class _FloatWriter(_Writer):
 
 
 class _Int8Writer(_Writer):
-    """Time before channels: a sequence is (1, time, channels), a vector (1, 1, channels).
+    """Channels before time: a sequence is (1, channels, time), a vector (1, channels, 1).
 
     A step q of the graph's int8 grids is stored as the uint8 q + 128: the same grid. On x86,
-    unsigned activations times int8 weights is the pair that onnxruntime has fast kernels for;
-    signed ones fall back to portable code there. On Arm both pairs have kernels. x86 without
-    VNNI adds such products in pairs of 16 bits, which saturate; the session option
-    `session.x64quantprecision` makes onnxruntime shift the weights to uint8 there, which is
-    exact and slower.
+    unsigned activations times int8 weights is the pair with fast kernels; with signed ones the
+    network takes seven times as long there. Arm has kernels for both.
+
+    x86 without VNNI adds two such products in 16 bits, which saturate and give other labels.
+    The session option `session.x64quantprecision` cures it: onnxruntime then shifts the weights
+    of ONNX's own QLinearConv, QGemm and DynamicQuantizeLSTM to uint8 when it loads, which is
+    exact and takes twice as long. It leaves com.microsoft's QLinearConv alone, so convolutions
+    are written as ONNX's; onnxruntime itself turns them and their neighbours to time before
+    channels, as its kernels like it.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -256,28 +260,39 @@ class _Int8Writer(_Writer):
         out = operator.out.name
         match operator:
             case Quantize():
-                self.node("QuantizeLinear", [operator.x.name, *self._grid(operator.out)], out)
+                inputs = [operator.x.name, *self._grid(operator.out)]
+                self.node("QuantizeLinear", inputs, f"{out}.q")
+                self.node("Transpose", [f"{out}.q"], out, perm=[0, 2, 1])
             case Dequantize():
                 self.node("DequantizeLinear", self._on_grid(operator.x), out)
-            case Conv1d() | ChannelConv():
-                self._convolution(operator)
+            case Conv1d():
+                _check_relu(operator.out)
+                weight = self._weight(out, operator.weight.values, operator.weight)
+                inputs = [*self._on_grid(operator.x), *weight, *self._grid(operator.out)]
+                inputs += [self._bias(out, operator.weight)]
+                self.node("QLinearConv", inputs, out, **_same_length(operator.weight))
+            case ChannelConv():
+                row = self.reshape(operator.x.name, f"{out}.x", 1, 1, -1)
+                weight = self._weight(out, operator.weight.values[None], operator.weight)
+                inputs = [row, *self._grid(operator.x), *weight, *self._grid(operator.out)]
+                self.node("QLinearConv", inputs, out, **_same_length(operator.weight))
             case MaxPool():
                 factor = [operator.factor]
-                x = [operator.x.name]
-                self.node(f"{CONTRIB}.NhwcMaxPool", x, out, kernel_shape=factor, strides=factor)
+                self.node("MaxPool", [operator.x.name], out, kernel_shape=factor, strides=factor)
             case MeanOverTime():
                 inputs = [*self._on_grid(operator.x), *self._grid(operator.out)]
-                self.node(f"{CONTRIB}.QLinearGlobalAveragePool", inputs, out, channels_last=1)
+                self.node(f"{CONTRIB}.QLinearGlobalAveragePool", inputs, out)
             case Sigmoid():
                 inputs = [*self._on_grid(operator.x), *self._grid(operator.out)]
-                self.node(f"{CONTRIB}.QLinearSigmoid", inputs, out)
+                self.node(f"{CONTRIB}.QLinearSigmoid", inputs, f"{out}.row")
+                self.reshape(f"{out}.row", out, 1, -1, 1)
             case ScaleChannels():
                 factors = [*self._on_grid(operator.x), *self._on_grid(operator.factors)]
                 self.node(f"{CONTRIB}.QLinearMul", [*factors, *self._grid(operator.out)], out)
             case BiLstm():
                 self._lstm(operator)
             case Concat():
-                self.node("Concat", [part.name for part in operator.parts], out, axis=2)
+                self.node("Concat", [part.name for part in operator.parts], out, axis=1)
             case Dense():
                 self._dense(operator)
             case _:
@@ -314,22 +329,6 @@ class _Int8Writer(_Writer):
         """The bias, or ONNX's name of an input that is left out."""
         return "" if weight.bias is None else self.constant(f"{name}.b", weight.bias)
 
-    def _convolution(self, operator: Conv1d | ChannelConv) -> None:
-        out, weight = operator.out.name, operator.weight
-        # To the convolution across channels, channels are what time is to the other.
-        over_time = isinstance(operator, Conv1d)
-        if over_time:
-            _check_relu(operator.out)
-        inputs = [
-            *self._on_grid(operator.x),
-            *self._weight(out, weight.values if over_time else weight.values[None], weight),
-            *self._grid(operator.out),
-            *filter(None, [self._bias(out, weight)]),
-        ]
-        layout = {"channels_last": 1} if over_time else {}
-        kind = f"{CONTRIB}.QLinearConv" if over_time else "QLinearConv"
-        self.node(kind, inputs, out, **_same_length(weight), **layout)
-
     def _dense(self, operator: Dense) -> None:
         if operator.relu:
             _check_relu(operator.out)
@@ -357,7 +356,7 @@ class _Int8Writer(_Writer):
         inputs = [operator.forward.input, operator.backward.input]
         recurrent = [operator.forward.recurrent, operator.backward.recurrent]
         self.node("DequantizeLinear", self._on_grid(x), f"{out}.f")
-        self.reshape(f"{out}.f", f"{out}.x", -1, 1, x.shape[1])
+        self.node("Transpose", [f"{out}.f"], f"{out}.x", perm=[2, 0, 1])
         input_scale = self._by_gate(f"{out}.ws", [_there(w.scale) for w in inputs])
         recurrent_scale = self._by_gate(f"{out}.rs", [_there(w.scale) for w in recurrent])
         # The node wants the bias in float32, and a second one for the recurrent product. What
@@ -381,9 +380,10 @@ class _Int8Writer(_Writer):
         ]
         attributes = {"hidden_size": hidden, "direction": "bidirectional"}
         self.node(f"{CONTRIB}.DynamicQuantizeLSTM", names, f"{out}.y", **attributes)
-        # (time, direction, 1, hidden) onto the grid, and to (1, time, 2 * hidden)
+        # (time, direction, 1, hidden) onto the grid, and to (1, 2 * hidden, time)
         self.node("QuantizeLinear", [f"{out}.y", *self._grid(operator.out)], f"{out}.q")
-        self.reshape(f"{out}.q", out, 1, -1, 2 * hidden)
+        self.reshape(f"{out}.q", f"{out}.t", 1, -1, 2 * hidden)
+        self.node("Transpose", [f"{out}.t"], out, perm=[0, 2, 1])
 
     def _by_gate(self, name: str, directions: Sequence[Array]) -> str:
         """Rows (direction, 4 * hidden) in ONNX's order of gates, stored gate by gate.
