@@ -103,6 +103,24 @@ def _read_one(
     return tuple(copies)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one step, each a mixture of two clips (mixup).
+
+    Args:
+        share: of the clips of `labels`; the rest is of those of `mixed_in`.
+
+    Shape:
+        - inputs: (batch, window_frames, n_features), float32, normalised
+        - labels, mixed_in: (batch,), int64
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    mixed_in: Tensor
+    share: float
+
+
 class TrainingBatches:
     """Random windows of the training clips, augmented, class by class in balance.
 
@@ -136,13 +154,8 @@ class TrainingBatches:
         """Batches an epoch: as many draws as there are clips."""
         return max(1, len(self.clips) // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
-        """Batches of inputs, labels, labels mixed in, and the share of the first label.
-
-        Shape:
-            - inputs: (batch, window_frames, n_features), float32, normalised
-            - labels: (batch,), int64, twice
-        """
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         draws = torch.multinomial(
             self._weights, len(self) * self.batch_size, replacement=True, generator=generator
@@ -161,7 +174,8 @@ class TrainingBatches:
                 share = float(np.random.default_rng(number_seed).beta(alpha, alpha))
                 share = max(share, 1.0 - share)
             other = torch.randperm(len(clips), generator=generator)
-            yield share * inputs + (1 - share) * inputs[other], labels, labels[other], share
+            mixed = share * inputs + (1 - share) * inputs[other]
+            yield Batch(mixed, labels, labels[other], share)
 
     def _window(self, clip: ClipFeatures, generator: torch.Generator) -> Tensor:
         """A random window of a random copy; a short clip stands anywhere in silence."""

@@ -64,13 +64,11 @@ def pack(
     optimizer: torch.optim.Optimizer,
     average: Mapping[str, Tensor],
     best: Mapping[str, Tensor],
-    float_tensors: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """All tensors of a state under one flat set of names."""
     tensors = {f"net/{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
-    tensors |= {f"float/{name}": value for name, value in float_tensors.items()}
     for number, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{key}": value for key, value in values.items()}
     return tensors

@@ -2,9 +2,9 @@
 
 A run is a folder. After every epoch the whole state is written beside and moved into place;
 an epoch's randomness comes from the seed and the epoch's number alone. So a training that is
-killed and started again ends with the same bits as one that was left alone. The weights kept
-are running averages over the last epochs, chosen by UAR on validation speakers; test
-speakers are never read here.
+killed and started again ends with the same bits as one that was left alone. The float weights
+kept are running averages over the last epochs, chosen by UAR on validation speakers; the
+quantised network then follows the float one. Test speakers are never read here.
 """
 
 import json
@@ -26,6 +26,7 @@ from convert.architecture import ModelConfig
 from convert.checkpoint import Checkpoint, write_checkpoint
 from edge_ser.augment import AugmentConfig
 from edge_ser.dataset import (
+    Batch,
     ClipFeatures,
     TrainingBatches,
     normalisation,
@@ -40,6 +41,7 @@ from edge_ser.run_state import RunState, open_run, pack, read_state, restore, wr
 from firmware_host.features import FeatureConfig
 
 LOG_FILE = "log.jsonl"
+TEACHER = "float/"  # under which the float network stands in the state of the second stage
 WARMUP_SHARE = 0.05  # of the steps, from zero to the full learning rate
 AVERAGING_EPOCHS = 4  # horizon of the running average of weights
 GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
@@ -222,42 +224,68 @@ class _Trainer:
         """The folded float network, the quantised one, and each one's validation UAR."""
         config = self.config
         state = read_state(self.run)
+        torch.manual_seed(config.seed)
+        net = EmotionNet(config.model, config.dropout).to(self.device)
         if state.stage == "float":
-            torch.manual_seed(config.seed)
-            net = EmotionNet(config.model, config.dropout).to(self.device)
-            float_uar = self._run_stage(net, config.epochs, config.learning_rate, state, {})
-            tensors = fold(net)
-            state = RunState("qat", 0, -1.0, float_uar, {f"float/{k}": tensors[k] for k in tensors})
+            float_uar = self._run_stage(net, self._float_stage(), state)
+            kept = {f"{TEACHER}{name}": value for name, value in net.state_dict().items()}
+            state = RunState("qat", 0, -1.0, float_uar, kept)
             write_state(self.run, state)
         else:
-            tensors = state.under("float/", self.device)
-        torch.manual_seed(config.seed)
-        quantised = QuantizedEmotionNet(config.model, tensors, config.dropout).to(self.device)
+            net.load_state_dict(state.under(TEACHER, self.device))
+        tensors = fold(net.eval())
+        quantised = QuantizedEmotionNet(config.model, tensors).to(self.device)
         if state.epoch == 0:
             epoch = self.batches.epoch(CALIBRATION_EPOCH)
-            some = [batch[0].to(self.device) for batch in islice(epoch, CALIBRATION_BATCHES)]
+            some = [batch.inputs.to(self.device) for batch in islice(epoch, CALIBRATION_BATCHES)]
             quantised.eval()
             quantised.calibrate(some)
-        qat_uar = self._run_stage(
-            quantised, config.qat_epochs, config.qat_learning_rate, state, tensors
-        )
+        qat_uar = self._run_stage(quantised, self._qat_stage(net), state)
         return tensors, quantised, {"float": state.float_uar, "qat": qat_uar}
 
-    def _run_stage(
-        self,
-        net: nn.Module,
-        epochs: int,
-        learning_rate: float,
-        state: RunState,
-        float_tensors: Mapping[str, Tensor],
-    ) -> float:
-        """Train `net`; leave the best averaged weights in it, and return their UAR."""
-        config = self.config
+    def _float_stage(self) -> "_Stage":
+        config, device = self.config, self.device
+
+        def loss(net: nn.Module, batch: Batch) -> Tensor:
+            logits = net(batch.inputs.to(device))
+            parts = [
+                functional.cross_entropy(
+                    logits, labels.to(device), label_smoothing=config.label_smoothing
+                )
+                for labels in (batch.labels, batch.mixed_in)
+            ]
+            return batch.share * parts[0] + (1.0 - batch.share) * parts[1]
+
+        return _Stage(config.epochs, config.learning_rate, config.weight_decay, loss)
+
+    def _qat_stage(self, teacher: EmotionNet) -> "_Stage":
+        """The quantised network learns to answer as the float one does.
+
+        Not the labels again: the INT8 file is then the same model as the float file, and
+        what sets them apart is the quantisation alone (distillation, arXiv 1503.02531).
+        """
+        config, device = self.config, self.device
+
+        def loss(net: nn.Module, batch: Batch) -> Tensor:
+            inputs = batch.inputs.to(device)
+            with torch.no_grad():
+                wanted = functional.log_softmax(teacher(inputs), dim=1)
+            got = functional.log_softmax(net(inputs), dim=1)
+            return functional.kl_div(got, wanted, reduction="batchmean", log_target=True)
+
+        return _Stage(config.qat_epochs, config.qat_learning_rate, 0.0, loss, teacher)
+
+    def _run_stage(self, net: nn.Module, stage: "_Stage", state: RunState) -> float:
+        """Train `net`; leave the chosen averaged weights in it, and return their UAR."""
+        config, epochs = self.config, stage.epochs
         optimizer = torch.optim.AdamW(
-            net.parameters(), lr=learning_rate, weight_decay=config.weight_decay
+            net.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
         average = {name: value.clone() for name, value in net.state_dict().items()}
         best = {name: value.clone() for name, value in average.items()}
+        kept = {}
+        if stage.teacher is not None:
+            kept = {f"{TEACHER}{name}": v for name, v in stage.teacher.state_dict().items()}
         if state.epoch:
             restore(state, net, optimizer, average, best, self.device)
         steps = len(self.batches)
@@ -269,8 +297,8 @@ class _Trainer:
             for step, batch in enumerate(self.batches.epoch(epoch)):
                 done = (epoch * steps + step) / (epochs * steps)
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate * _schedule(done)
-                loss = self._loss(net, batch)
+                    group["lr"] = stage.learning_rate * _schedule(done)
+                loss = stage.loss(net, batch)
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(net.parameters(), GRADIENT_NORM)
@@ -281,11 +309,12 @@ class _Trainer:
             net.load_state_dict(average)
             uar = clip_uar(net.eval(), self.windows, self.validation, self.device)
             net.load_state_dict(own)
-            if uar >= state.best_uar:
+            # A network that follows a teacher is closest to it at the end: nothing to choose.
+            if uar >= state.best_uar or stage.teacher is not None:
                 state.best_uar = uar
                 best = {name: value.clone() for name, value in average.items()}
             state.epoch = epoch + 1
-            state.tensors = pack(net, optimizer, average, best, float_tensors)
+            state.tensors = pack(net, optimizer, average, best) | kept
             write_state(self.run, state)
             report = EpochReport(
                 state.stage,
@@ -304,13 +333,20 @@ class _Trainer:
         net.eval()
         return state.best_uar
 
-    def _loss(self, net: nn.Module, batch: tuple[Tensor, Tensor, Tensor, float]) -> Tensor:
-        inputs, labels, others, share = batch
-        logits = net(inputs.to(self.device))
-        smoothing = self.config.label_smoothing
-        first = functional.cross_entropy(logits, labels.to(self.device), label_smoothing=smoothing)
-        second = functional.cross_entropy(logits, others.to(self.device), label_smoothing=smoothing)
-        return share * first + (1.0 - share) * second
+
+@dataclass(frozen=True)
+class _Stage:
+    """What sets float training and quantization-aware fine-tuning apart.
+
+    Args:
+        teacher: the network that is followed; None where the labels are learned.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    loss: Callable[[nn.Module, Batch], Tensor]
+    teacher: EmotionNet | None = None
 
 
 def _schedule(done: float) -> float:

@@ -68,9 +68,9 @@ def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
 
     first, again = list(make(0).epoch(3)), list(make(0).epoch(3))
     for one, other in zip(first, again, strict=True):
-        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
-    assert not torch.equal(first[0][0], next(make(0).epoch(4))[0])
-    assert not torch.equal(first[0][0], next(make(1).epoch(3))[0])
+        assert torch.equal(one.inputs, other.inputs) and torch.equal(one.labels, other.labels)
+    assert not torch.equal(first[0].inputs, next(make(0).epoch(4)).inputs)
+    assert not torch.equal(first[0].inputs, next(make(1).epoch(3)).inputs)
 
 
 def test_only_training_clips_have_copies(clips: list[Clip]) -> None:
