@@ -160,6 +160,7 @@ def draw(console: "Console", moments: "Iterable[Moment]", speed: float = SPEED) 
 
     drawn, emotion = [], None
     began = time.monotonic()
+    console.print()
     with Live(console=console, auto_refresh=False) as live:
         for moment in moments:
             emotion = moment.emotions[-1] if moment.emotions else emotion

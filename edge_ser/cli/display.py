@@ -31,7 +31,8 @@ def listening(
     table = _grid()
     if level_dbfs is not None:
         shown = min(1.0, max(0.0, 1.0 - level_dbfs / QUIETEST_DBFS))
-        _add_bar(table, "level", shown, f"{level_dbfs:.0f} dBFS", "cyan")
+        value = f"{level_dbfs:.0f} dBFS" if level_dbfs > QUIETEST_DBFS else "silence"
+        _add_bar(table, "level", shown, value, "cyan")
     if emotion is not None:
         _add_emotions(table, emotion.probabilities)
     return Group(Text(f"{seconds:6.2f} s  {label}", "bold"), table)
