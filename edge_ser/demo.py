@@ -106,13 +106,13 @@ class Comparison:
     Args:
         format: "TFLite" or "ONNX".
         engine: that ran both.
-        windows: that each median is over.
+        runs: of one window that each median is over.
         float32, int8: the two files.
     """
 
     format: str
     engine: str
-    windows: int
+    runs: int
     float32: Measured
     int8: Measured
 

@@ -138,11 +138,13 @@ def _listen(
     compute = sum(moment.compute_seconds for moment in heard)
     console.print()
     console.print(events_table(events_of(emotions)))
+    contract = recognizer.contract
+    rate = contract.features.sample_rate
     _paragraph(
         console,
-        f"{clip.seconds:.1f} s of sound, a window every "
-        f"{_hop_seconds(recognizer):g} s: features and model took {compute:.2f} s, "
-        f"{compute / clip.seconds:.1%} of one core.",
+        f"A label is of the {contract.window_samples / rate:.1f} s before it, and comes every "
+        f"{contract.hop_samples / rate:g} s. Features and model took {compute:.2f} s for "
+        f"{clip.seconds:.1f} s of sound: {compute / clip.seconds:.1%} of one core.",
     )
     return {
         "file": recognizer.model.name,
@@ -219,16 +221,11 @@ def comparison_table(comparisons: "Sequence[Comparison]") -> "Table":
 def measuring_note(comparisons: "Sequence[Comparison]") -> str:
     """How the latencies came about, in a sentence."""
     engines = " and ".join(f"{c.format} on {c.engine}" for c in comparisons)
-    windows = min(comparison.windows for comparison in comparisons)
+    runs = min(comparison.runs for comparison in comparisons)
     return (
-        f"Latency is the median (p50) over {windows} windows, features not counted: "
+        f"Latency is the median (p50) of {runs} runs on a window, features not counted: "
         f"{engines}, 1 thread each, all models by turns in one process on this machine."
     )
-
-
-def _hop_seconds(recognizer: "EmotionRecognizer") -> float:
-    contract = recognizer.contract
-    return contract.hop_samples / contract.features.sample_rate
 
 
 def _times(ratio: float, more: str, less: str) -> str:

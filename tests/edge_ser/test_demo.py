@@ -145,7 +145,7 @@ def test_the_comparison_is_of_the_files_given(files: Sequence[Path]) -> None:
     comparisons = compare(files)
     assert {c.format: c.engine for c in comparisons} == {"TFLite": "litert", "ONNX": "onnxruntime"}
     for comparison in comparisons:
-        assert comparison.windows >= 100
+        assert comparison.runs >= 100
         for measured in (comparison.float32, comparison.int8):
             (path,) = (path for path in files if path.name == measured.file)
             assert measured.bytes == path.stat().st_size
