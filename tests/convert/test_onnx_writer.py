@@ -30,6 +30,7 @@ from convert.reference import run
 from firmware_host.contract import METADATA_KEY
 
 CheckpointOf = Callable[..., Checkpoint]
+Windows = NDArray[np.float32]
 
 ARCHITECTURES: list[dict[str, object]] = [
     {},
@@ -42,56 +43,75 @@ LSTM_STEPS = 5
 """How far logits may lie from the integer reference where onnxruntime quantises an LSTM its own
 way, in steps of the output's grid; the largest seen was 4."""
 
+NEAR_TIE_STEPS = 3
+"""Between the best two logits: less than that, and two right implementations may differ."""
+
 SAME_LABELS = 0.97
 STEP_SLACK = 1e-3  # a logit divided by its step is an integer only nearly
 CONTRACT_BYTES = 6000
 FLOAT_PRODUCTS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "LSTM"}
 KILOBYTE = 1024
+SHIFTED_ZERO_POINTS = {
+    ("", "QLinearConv"): (5,),
+    ("com.microsoft", "QGemm"): (5,),
+    ("com.microsoft", "DynamicQuantizeLSTM"): (9, 11),
+}
+"""Operators whose weights `session.x64quantprecision` shifts, and where their zero points are."""
 
 
 @pytest.fixture(scope="module")
-def windows() -> NDArray[np.float32]:
+def windows() -> Windows:
     """Random windows that differ as speech does: by loudness, by colour, and frame by frame.
 
-    Shape: (100, 320, 64)
+    Shape: (60, 320, 64)
     """
     random = np.random.default_rng(3)
-    frames = random.normal(size=(100, 320, 64)) * random.uniform(0.3, 1.7, size=(100, 1, 1))
-    return np.asarray(frames + random.normal(size=(100, 1, 64)), np.float32)
+    frames = random.normal(size=(60, 320, 64)) * random.uniform(0.3, 1.7, size=(60, 1, 1))
+    return np.asarray(frames + random.normal(size=(60, 1, 64)), np.float32)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+@pytest.fixture(scope="module", params=ARCHITECTURES, ids=str)
+def trained(request: pytest.FixtureRequest, checkpoint_of: CheckpointOf) -> Checkpoint:
+    """A checkpoint of each architecture."""
+    return checkpoint_of(**request.param)
+
+
+@pytest.fixture(scope="module")
+def int8_graph(trained: Checkpoint) -> Graph:
+    """Its quantised graph."""
+    return build_graph(trained, quantised=True)
+
+
 def test_the_float_file_computes_what_the_float_reference_does(
-    architecture: dict[str, object], checkpoint_of: CheckpointOf, windows: NDArray[np.float32]
+    trained: Checkpoint, windows: Windows
 ) -> None:
-    graph = build_graph(checkpoint_of(**architecture), quantised=False)
+    graph = build_graph(trained, quantised=False)
     data = write_onnx(graph, None)
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
     differences = infer(data, windows[:8]) - reference(graph, windows[:8])
     assert np.abs(differences).max() < 1e-4
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("optimised", [True, False], ids=["optimised", "as written"])
 def test_the_int8_file_computes_what_the_integer_reference_does(
-    architecture: dict[str, object],
-    optimised: bool,
-    checkpoint_of: CheckpointOf,
-    windows: NDArray[np.float32],
+    int8_graph: Graph, windows: Windows
 ) -> None:
     """Within a step; with an LSTM, whose activations are not on fixed grids, within a few.
 
-    A label counts as the same if the reference puts it no more than a step below its own: an
-    untrained network's logits often lie that close together.
+    Labels are compared where the reference decides on one: an untrained network's best two
+    logits often lie nearer to each other than the file's may lie to the reference's.
     """
-    graph = build_graph(checkpoint_of(**architecture), quantised=True)
-    expected = reference(graph, windows) / output_step(graph)
-    logits = infer(write_onnx(graph, None), windows, optimised) / output_step(graph)
-    has_lstm = any(isinstance(operator, BiLstm) for operator in graph.operators)
+    data, step = write_onnx(int8_graph, None), output_step(int8_graph)
+    expected = reference(int8_graph, windows) / step
+    logits = infer(data, windows) / step
+    has_lstm = any(isinstance(operator, BiLstm) for operator in int8_graph.operators)
     assert np.abs(logits - expected).max() <= (LSTM_STEPS if has_lstm else 1) + STEP_SLACK
-    chosen = np.take_along_axis(expected, logits.argmax(axis=1)[:, None], axis=1)[:, 0]
-    same = expected.max(axis=1) - chosen <= 1 + STEP_SLACK
-    assert same.mean() >= SAME_LABELS
+    second, best = np.sort(expected, axis=1)[:, -2:].T
+    decided = best - second > (NEAR_TIE_STEPS if has_lstm else 1) + STEP_SLACK
+    assert decided.mean() >= 0.5, "labels of too few windows are compared"
+    same = logits.argmax(axis=1) == expected.argmax(axis=1)
+    assert same[decided].mean() >= SAME_LABELS
+    as_written = infer(data, windows[:8], optimised=False) / step
+    assert np.abs(as_written - logits[:8]).max() <= 1 + STEP_SLACK
 
 
 def test_the_int8_file_holds_the_graphs_weights_and_scales_bit_for_bit(
@@ -136,22 +156,36 @@ def check_lstm(operator: BiLstm, constants: dict[str, NDArray[Any]]) -> None:
             assert_same(constants[f"{name}.b.{gate}"][index], direction.input.bias[part])
 
 
-@pytest.mark.parametrize("architecture", [*ARCHITECTURES, dict(SIZES["base"])], ids=str)
-def test_every_larger_constant_of_the_int8_file_is_int8(
-    architecture: dict[str, object], checkpoint_of: CheckpointOf
-) -> None:
-    graph = build_graph(checkpoint_of(**architecture), quantised=True)
+def test_every_larger_constant_of_the_int8_file_is_int8(int8_graph: Graph) -> None:
+    check_larger_constants(int8_graph)
+
+
+def test_every_larger_constant_of_a_larger_int8_file_is_int8(checkpoint_of: CheckpointOf) -> None:
+    """Rows of scales grow with the network; none may come to look like a float weight."""
+    check_larger_constants(build_graph(checkpoint_of(**SIZES["base"]), quantised=True))
+
+
+def check_larger_constants(graph: Graph) -> None:
+    """What is over a kilobyte in the file must be int8."""
     for name, values in constants_of(write_onnx(graph, None)).items():
         assert values.nbytes <= KILOBYTE or values.dtype.itemsize == 1, name
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-def test_the_int8_file_multiplies_no_matrices_in_float(
-    architecture: dict[str, object], checkpoint_of: CheckpointOf, tmp_path: Path
-) -> None:
+def test_onnxruntime_can_shift_every_weight_for_x86_without_vnni(int8_graph: Graph) -> None:
+    """Only in these operators does it; and a zero point that two weights share stops it."""
+    nodes = onnx.load_from_string(write_onnx(int8_graph, None)).graph.node
+    zero_points = []
+    for node in nodes:
+        places = SHIFTED_ZERO_POINTS.get((node.domain, node.op_type))
+        assert places or not any(name.endswith((".w", ".r")) for name in node.input), node.op_type
+        zero_points += [node.input[place] for place in places or ()]
+    assert zero_points
+    assert len(zero_points) == len(set(zero_points))
+
+
+def test_the_int8_file_multiplies_no_matrices_in_float(int8_graph: Graph, tmp_path: Path) -> None:
     """Neither as written nor after onnxruntime's optimiser has rewritten it."""
-    graph = build_graph(checkpoint_of(**architecture), quantised=True)
-    data = write_onnx(graph, None)
+    data = write_onnx(int8_graph, None)
     path = tmp_path / "optimised.onnx"
     session(data, save_to=path)
     for model in (onnx.load_from_string(data), onnx.load(path)):
@@ -210,12 +244,12 @@ def test_a_relu_whose_grid_reaches_below_zero_is_refused(checkpoint: Checkpoint)
         write_onnx(replace(graph, operators=tuple(operators)), None)
 
 
-def reference(graph: Graph, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+def reference(graph: Graph, windows: Windows) -> NDArray[np.float32]:
     """Logits of the numpy reference. Shape: (windows, labels)"""
     return np.stack([run(graph, window) for window in windows])
 
 
-def infer(data: bytes, windows: NDArray[np.float32], optimised: bool = True) -> NDArray[np.float32]:
+def infer(data: bytes, windows: Windows, optimised: bool = True) -> NDArray[np.float32]:
     """Logits of onnxruntime. Shape: (windows, labels)"""
     opened = session(data, optimised)
     return np.stack([opened.run(None, {"features": w[None]})[0][0] for w in windows])
