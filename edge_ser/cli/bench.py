@@ -123,6 +123,7 @@ def bench(
         notes,
         scores_table,
         to_json,
+        to_markdown,
         write_report,
     )
 
@@ -148,6 +149,8 @@ def bench(
     written = write_report(result, out)
     if as_json:
         sys.stdout.write(to_json(result))
+    elif not sys.stdout.isatty():
+        sys.stdout.write(to_markdown(result))
     else:
         console = Console()
         console.print(_terminal_table(files_table(result).brief()))
@@ -206,7 +209,12 @@ def _terminal_table(table: "Table") -> "TerminalTable":
     out = TerminalTable(box=SIMPLE_HEAD)
     for column, heading in enumerate(table.headings):
         right = column in table.numbers
-        out.add_column(escape(heading), justify="right" if right else "left", overflow="fold")
+        out.add_column(
+            escape(heading),
+            justify="right" if right else "left",
+            overflow="fold",  # of long file names; a number is never broken
+            min_width=max(len(row[column]) for row in table.rows) if right else None,
+        )
     for row in table.rows:
         out.add_row(*map(escape, row))
     return out
