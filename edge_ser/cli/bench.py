@@ -24,7 +24,7 @@ def bench(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE|DIR]...",
+            metavar="FILE|DIR",
             help="Model files that `edge-ser convert` wrote, or folders of them. "
             "Default: the model in the package, converted here to float32 and INT8.",
             show_default=False,
