@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.bench_speed import measure_latency
+from edge_ser.bench.speed import measure_latency
 from firmware_host.audio import read_audio
 from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines, load_engine

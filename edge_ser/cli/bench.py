@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as TerminalTable
 
-    from edge_ser.bench_report import Table
+    from edge_ser.bench.report import Table
 
 
 @app.command()
@@ -115,8 +115,8 @@ def bench(
 
     from rich.console import Console
 
-    from edge_ser.bench import bench as measure
-    from edge_ser.bench_report import (
+    from edge_ser.bench.measure import bench as measure
+    from edge_ser.bench.report import (
         can_plot,
         check_writable,
         files_table,

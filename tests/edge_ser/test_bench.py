@@ -16,11 +16,11 @@ from tiny_models import tiny_contract, write_onnx, write_tflite
 from convert.architecture import count_macs, count_parameters
 from convert.checkpoint import Checkpoint, write_checkpoint
 from convert.pipeline import convert
-from edge_ser.bench import BenchResult, BenchRow, bench
-from edge_ser.bench_clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN, ClipChoice, choose_clips
-from edge_ser.bench_recognition import recognise, score_corpus
-from edge_ser.bench_report import to_json, to_markdown, write_report
-from edge_ser.bench_speed import measure_footprint
+from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN, ClipChoice, choose_clips
+from edge_ser.bench.measure import BenchResult, BenchRow, bench
+from edge_ser.bench.recognition import recognise, score_corpus
+from edge_ser.bench.report import to_json, to_markdown, write_report
+from edge_ser.bench.speed import measure_footprint
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.corpora.ravdess import DIGITS
 from edge_ser.emotions import SEVEN_FROM_CANONICAL

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.bench import FLOAT32, INT8, BenchResult, BenchRow
-from edge_ser.bench_clips import HELD_OUT
+from edge_ser.bench.clips import HELD_OUT
+from edge_ser.bench.measure import FLOAT32, INT8, BenchResult, BenchRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

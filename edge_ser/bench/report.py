@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_ser.bench import BenchResult, BenchRow
-from edge_ser.bench_clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN
-from edge_ser.bench_recognition import CONFIDENCE, CorpusScore
-from edge_ser.bench_speed import LOADS
+from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN
+from edge_ser.bench.measure import BenchResult, BenchRow
+from edge_ser.bench.recognition import CONFIDENCE, CorpusScore
+from edge_ser.bench.speed import LOADS
 from firmware_host.files import write_whole
 
 NOTHING = "-"
@@ -63,7 +63,7 @@ def write_report(result: BenchResult, out_dir: Path) -> tuple[Path, ...]:
         out_dir / MARKDOWN_FILE: to_markdown(result, can_plot()).encode(),
     }
     if can_plot():
-        from edge_ser.bench_plot import draw
+        from edge_ser.bench.plot import draw
 
         for suffix, picture in draw(result).items():
             written[out_dir / f"{PLOT_STEM}.{suffix}"] = picture
