@@ -1,9 +1,8 @@
 """Reads an ONNX file of any origin into `Contents`: ONNX's operators and onnxruntime's.
 
-What a product computes with is what onnxruntime's CPU kernels can do with it. Sources: the
-operator definitions of ONNX and onnxruntime (ContribOperators.md), and onnxruntime's rules
-for fusing DequantizeLinear, operator, QuantizeLinear (qdq_selectors.cc). A runtime may do
-worse: x86 turns int8 activations to uint8 first, and does not fuse where it fails at that.
+What a product computes with is what onnxruntime's CPU kernels can do with it. A machine may
+do worse: on x86, int8 activations are turned to uint8 first, and nothing is fused where that
+fails.
 """
 
 import re
@@ -29,106 +28,22 @@ from convert.contents import (
     multiplied,
     n_elements,
 )
+from convert.onnx_operators import (
+    CLAMPS,
+    CONVOLUTIONS,
+    FUSED_OTHERS,
+    FUSED_PRODUCTS,
+    LAYOUTS,
+    LOOPS,
+    MATRIX_PRODUCTS,
+    MOVERS,
+    PARAMETERS,
+    PRODUCTS,
+    QUANTISE_AT_RUN_TIME,
+    RECURRENCES,
+)
 from convert.onnx_shapes import Types, dtype_of, infer_types
 from firmware_host.errors import EdgeSerError
-
-
-@dataclass(frozen=True)
-class _Slots:
-    """Which inputs of an operator are what."""
-
-    x: int = 0
-    weights: tuple[int, ...] = ()
-    biases: tuple[int, ...] = ()
-    parameters: tuple[int, ...] = ()
-
-
-_CONV = _Slots(0, (1,), (2,))
-_MATMUL = _Slots(0, (1, 0))
-_RECURRENT = _Slots(0, (1, 2), (3,))
-_ATTENTION = _Slots(0, (1,), (2,))
-PRODUCTS = {
-    "Attention": _ATTENTION,
-    "Conv": _CONV,
-    "ConvInteger": _Slots(0, (1,), (), (2, 3)),
-    "ConvTranspose": _CONV,
-    "DeformConv": _Slots(0, (1,), (3,)),
-    "DynamicQuantizeLSTM": _Slots(0, (1, 2), (3,), (8, 9, 10, 11)),
-    "DynamicQuantizeMatMul": _Slots(0, (1,), (4,), (2, 3)),
-    "Einsum": _MATMUL,
-    "FusedConv": _CONV,
-    "FusedGemm": _CONV,
-    "FusedMatMul": _MATMUL,
-    "GRU": _RECURRENT,
-    "Gemm": _Slots(0, (1, 0), (2,)),
-    "GroupQueryAttention": _Slots(0, (1, 2)),
-    "LSTM": _RECURRENT,
-    "MatMul": _MATMUL,
-    "MatMulInteger": _Slots(0, (1, 0), (), (2, 3)),
-    "MatMulIntegerToFloat": _Slots(0, (1, 0), (6,), (2, 3, 4, 5)),
-    "MatMulNBits": _Slots(0, (1,), (5,), (2, 3)),
-    "MultiHeadAttention": _Slots(0, (1, 2)),
-    "NhwcFusedConv": _CONV,
-    "QAttention": _Slots(0, (1,), (2,), (3, 4, 6, 7)),
-    "QGemm": _Slots(0, (3,), (6,), (1, 2, 4, 5, 7, 8)),
-    "QLinearConv": _Slots(0, (3,), (8,), (1, 2, 4, 5, 6, 7)),
-    "QLinearMatMul": _Slots(0, (3, 0), (), (1, 2, 4, 5, 6, 7)),
-    "RNN": _RECURRENT,
-}
-"""Operators that multiply matrices."""
-
-_TWO_GRIDS, _THREE_GRIDS = (1, 2, 3, 4), (1, 2, 4, 5, 6, 7)
-PARAMETERS = {
-    "DequantizeLinear": (1, 2),
-    "QLinearAdd": _THREE_GRIDS,
-    "QLinearAveragePool": _TWO_GRIDS,
-    "QLinearGlobalAveragePool": _TWO_GRIDS,
-    "QLinearLeakyRelu": _TWO_GRIDS,
-    "QLinearMul": _THREE_GRIDS,
-    "QLinearSigmoid": _TWO_GRIDS,
-    "QLinearSoftmax": _TWO_GRIDS,
-    "QuantizeLinear": (1, 2),
-}
-"""Scales and zero points of the other operators."""
-
-CONVOLUTIONS = {"Conv", "ConvInteger", "FusedConv", "QLinearConv"}
-RECURRENCES = {"DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"}
-MATRIX_PRODUCTS = {
-    "DynamicQuantizeMatMul",
-    "FusedGemm",
-    "FusedMatMul",
-    "Gemm",
-    "MatMul",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
-    "QGemm",
-    "QLinearMatMul",
-}
-QUANTISE_AT_RUN_TIME = {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul"}
-
-FUSED_PRODUCTS = {"Conv", "Gemm", "MatMul"}
-"""What onnxruntime computes in integers between DequantizeLinears and a QuantizeLinear."""
-
-FUSED_OTHERS = {
-    *("Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid", "Softmax"),
-    *("MaxPool", "Relu", "Clip", "Resize"),
-}
-"""The same of operators that are no products."""
-
-CLAMPS = {"Relu", "Clip"}
-"""What may stand between a convolution and its QuantizeLinear: the grid's ends do the same."""
-
-_MOVERS = """
-    Cast CastLike Compress Concat ConstantOfShape DepthToSpace DequantizeLinear
-    DynamicQuantizeLinear Expand Flatten Gather GatherElements GatherND Identity If Loop Pad
-    QLinearConcat QuantizeLinear Reshape ReverseSequence Scan ScatterElements ScatterND Shape Slice
-    SpaceToDepth Split SplitToSequence Squeeze Tile Transpose Unsqueeze Where
-"""
-MOVERS = frozenset(_MOVERS.split())
-"""Operators that move numbers, or change their type, and compute nothing."""
-
-LAYOUTS = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-LOOPS = {"If", "Loop", "Scan"}
 
 
 def read_onnx(data: bytes) -> Contents:
