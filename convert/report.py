@@ -59,33 +59,34 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def render(report: Mapping[str, Any]) -> "Table":
-    """The report as a table for a terminal."""
+    """The report as a table for a terminal; files by their names less the model's."""
+    from rich import box
     from rich.table import Table
 
+    name = report["name"]
     table = Table(
-        title=f"{report['name']}: {report['parameters']:,} parameters, "
+        title=f"{name}: {report['parameters']:,} parameters, "
         f"{report['macs_per_window'] / 1e6:.1f} M multiply-accumulates per "
-        f"{report['window_seconds']:.1f} s window"
+        f"{report['window_seconds']:.1f} s window",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),  # so that it fits 80 columns
+        show_edge=False,
     )
-    table.add_column("file")
-    for heading in ("bytes", "of float ONNX", "int8 constants", "float constants", "operators"):
-        table.add_column(heading, justify="right")
-    table.add_column("against the reference", justify="right")
+    table.add_column("file", no_wrap=True)
+    headings = ("bytes", "of float", "int8 weights", "int8 MACs", "operators", "off reference")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     whole = report["files"][0]["bytes"]
     for file in report["files"]:
-        constants = file["constant_bytes"]
-        eight_bit = constants.get("int8", 0) + constants.get("uint8", 0)
-        reference = file["reference"]
-        steps = reference.get("in_steps_of_the_output_grid")
+        difference = file["reference"]["largest_logit_difference"]
+        steps = file["reference"].get("in_steps_of_the_output_grid")
         table.add_row(
-            file["file"],
+            file["file"].removeprefix(f"{name}."),
             f"{file['bytes']:,}",
             f"{file['bytes'] / whole:.2f}",
-            f"{eight_bit:,}",
-            f"{constants.get('float32', 0):,}",
+            f"{file['int8_weight_share']:.0%}",
+            f"{file['int8_mac_share']:.0%}",
             f"{sum(file['operators'].values()):,}",
-            f"{reference['largest_logit_difference']:.1e}"
-            if steps is None
-            else f"{steps:.1f} steps",
+            f"{difference:.1e}" if steps is None else f"{steps:.1f} steps",
         )
     return table
