@@ -69,7 +69,7 @@ def render(report: Mapping[str, Any]) -> "Table":
         f"{report['macs_per_window'] / 1e6:.1f} M multiply-accumulates per "
         f"{report['window_seconds']:.1f} s window",
         box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),  # so that it fits 80 columns
+        padding=0,  # the box has a space between columns; so it fits 80 of them
         show_edge=False,
     )
     table.add_column("file", no_wrap=True)
