@@ -66,7 +66,7 @@ def render(report: Mapping[str, Any]) -> "Table":
     name = report["name"]
     table = Table(
         title=f"{name}: {report['parameters']:,} parameters, "
-        f"{report['macs_per_window'] / 1e6:.1f} M multiply-accumulates per "
+        f"{report['macs_per_window'] / 1e6:.1f} M MACs per "
         f"{report['window_seconds']:.1f} s window",
         box=box.SIMPLE_HEAD,
         padding=0,  # the box has a space between columns; so it fits 80 of them
