@@ -104,7 +104,7 @@ def card(training: Mapping[str, Any], bench: Mapping[str, Any], box: Path) -> st
         scores="\n".join(lines),
         terms="\n".join(terms),
         clips=f"{training['clips']:,}",
-        seed=training["config"]["seed"],
+        seed=training["seed"],
         commit=bench["machine"].get("commit"),
         torch=training["versions"]["torch"],
     )

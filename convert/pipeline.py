@@ -35,7 +35,7 @@ BOXED_CHECKPOINT = "edge-ser-small.safetensors"
 GOLDEN_SEEDS = (1, 2)
 GOLDEN_ROWS = (80, 240)  # frames of the window kept in the contract
 REPORT_FILE = "report.json"
-TRAINING_FACTS = ("corpora", "fold", "label_of", "test_speakers", "terms")
+TRAINING_FACTS = ("corpora", "fold", "seed", "versions", "label_of", "test_speakers", "terms")
 """What a device's file keeps of the checkpoint's training facts."""
 
 

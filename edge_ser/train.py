@@ -160,6 +160,7 @@ def train(
         rejection_threshold=0.0,
         training={
             **facts,
+            "seed": config.seed,
             "config": settings["config"],
             "clips": len(train_clips),
             "validation_uar": uars,

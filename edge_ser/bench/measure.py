@@ -48,6 +48,7 @@ class BenchRow:
         ratio: of its bytes to those of the model's float32 ONNX file, if that is measured.
         parameters, macs_per_window: as the contract says; None when it does not.
         labels: in the order of the confusion matrices.
+        training: corpora, fold, seed, versions and terms, as the contract says.
         model_latency: of one window in the engine, on one thread.
         features_latency: of the features of the hop that makes a window due.
         footprint: load time and peak memory of a fresh process.
@@ -67,6 +68,7 @@ class BenchRow:
     window_seconds: float
     hop_seconds: float
     labels: tuple[str, ...]
+    training: Mapping[str, Any]
     model_latency: Latency
     features_latency: Latency
     footprint: Footprint
@@ -330,6 +332,7 @@ def _row(
         window_seconds=contract.window_samples / rate,
         hop_seconds=contract.hop_samples / rate,
         labels=contract.labels,
+        training=contract.training,
         model_latency=model_latency,
         features_latency=features_latency,
         footprint=footprint,

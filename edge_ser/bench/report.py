@@ -210,6 +210,12 @@ def notes(result: BenchResult) -> list[str]:
         "ready interpreter, memory the largest resident size of the whole process "
         "(Python, numpy and the interpreter included)."
     )
+    trained = {
+        row.model: f"seed {row.training['seed']}, torch {row.training['versions']['torch']}"
+        for row in result.rows
+        if {"seed", "versions"} <= set(row.training)
+    }
+    lines += [f"Training of {model}: {facts}." for model, facts in trained.items()]
     if result.left_out:
         names = ", ".join(result.left_out)
         lines.append(f"Left out, as none of the engines asked for reads it: {names}.")

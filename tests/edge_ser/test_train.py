@@ -81,6 +81,7 @@ def test_the_checkpoint_says_who_was_held_out(trained: Path) -> None:
     assert facts["corpora"] == ["RAVDESS"] and facts["fold"] == 1
     assert facts["test_speakers"] == {"RAVDESS": ["02", "05", "14", "15", "16"]}
     assert "CC BY-NC-SA" in facts["terms"]["RAVDESS"]
+    assert facts["seed"] == 0
     assert {"torch", "numpy", "python"} <= set(facts["versions"])
 
 
