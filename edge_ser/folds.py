@@ -263,6 +263,7 @@ JOINT_HOLDOUT: Mapping[str, Fold] = {
         get_fold("EmoDB", 1), index=0, test_speakers=("03", "08"), validation_speakers=("10", "14")
     ),
     "TESS": get_fold("TESS", 1),
+    "SUBESCO": get_fold("SUBESCO", 1),
 }
-"""The division behind the model in the package: trained on four corpora, tested on speakers of
-each whom it never heard."""
+"""The division of a joint training, each corpus's as it is among the others. The model in the
+package is trained on the first four, and tested on speakers of each whom it never heard."""
