@@ -1,7 +1,8 @@
-"""The graph as a TFLite file, float or int8, for XNNPACK's kernels on small Arm cores.
+"""The graph as a TFLite file: float or int8 for XNNPACK's kernels, or for a microcontroller.
 
 Both precisions take the same operators in the same order, so that their files compare; the
-int8 file has QUANTIZE first and DEQUANTIZE last besides.
+int8 file has QUANTIZE first and DEQUANTIZE last besides. A microcontroller's has int8 ends, a
+fused LSTM, and only operators that TensorFlow Lite Micro has (`targets.MICRO_OPERATORS`).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from convert.graph import (
     Conv1d,
     Dense,
     Dequantize,
+    FusedBiLstm,
     Graph,
     MaxPool,
     MeanOverTime,
@@ -28,6 +30,7 @@ from convert.graph import (
     Value,
 )
 from convert.tflite_file import TfliteFile
+from convert.tflite_fused_lstm import lower_fused_bilstm
 from convert.tflite_lstm import lower_bilstm
 from convert.tflite_ops import (
     NONE,
@@ -51,9 +54,9 @@ def write_tflite(graph: Graph) -> bytes:
 
     Every scale is the graph's, none is computed again; a bias has the scale input x weight.
 
-    Shape of the file's ends:
-        - `features`: float32 [1, window, n_features]
-        - `logits`: float32 [1, n_labels]
+    Shape of the file's ends, which are float32, or int8 in a microcontroller's file:
+        - `features`: [1, window, n_features]
+        - `logits`: [1, n_labels]
     """
     return _Lowering(graph).write()
 
@@ -64,18 +67,22 @@ class _Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.file = TfliteFile()
+        # Of an int8 network: they are `_lower`ed, with the reshaping that belongs to them.
+        self.float_ends = isinstance(graph.operators[0], Quantize)
         self.tensors: dict[str, int] = {}
 
     def write(self) -> bytes:
         graph, source, result = self.graph, self.graph.inputs[0], self.graph.outputs[0]
-        features = self.file.tensor((1, *source.shape), name=source.name)
+        features = self.file.tensor(
+            (1, *source.shape), quantization_of(source.grid), name=source.name
+        )
         self.tensors[source.name] = features
-        if not graph.quantised:  # else Quantize and Dequantize are the ends, see `_lower`
+        if not self.float_ends:
             self.tensors[source.name] = reshape(self.file, features, image(source.shape))
         for operator in graph.operators:
             self.tensors[operator.out.name] = self._lower(operator)
         logits = self.tensors[result.name]
-        if not graph.quantised:
+        if not self.float_ends:
             logits = reshape(self.file, logits, (1, *result.shape), result.name)
         return self.file.pack([features], [logits])
 
@@ -123,6 +130,8 @@ class _Lowering:
                 return self._apply("MUL", [operator.x, operator.factors], out)
             case BiLstm():
                 return lower_bilstm(self.file, operator, self.tensors[operator.x.name])
+            case FusedBiLstm():
+                return lower_fused_bilstm(self.file, operator, self.tensors[operator.x.name])
             case Concat():
                 parts = [self.tensors[part.name] for part in operator.parts]
                 return join(self.file, parts, CHANNELS_AXIS, out.name)
