@@ -6,18 +6,20 @@ lying about under the name of a good one.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from convert.agreement import measure_file, yardsticks
 from convert.architecture import count_macs, count_parameters
 from convert.build import build_graph
+from convert.calibration import calibrate as calibrate_grids
 from convert.checkpoint import Checkpoint, read_checkpoint
-from convert.graph import Dequantize, Graph
+from convert.graph import Graph
 from convert.onnx_writer import write_onnx
+from convert.quantization import quantise_network
+from convert.recordings import find_recordings, read_recordings, some_windows
 from convert.reference import run
 from convert.report import check_int8, describe
 from convert.tflite_writer import write_tflite
@@ -27,7 +29,7 @@ from firmware_host.contract import (
     GoldenVector,
     embed_in_tflite,
 )
-from firmware_host.engines import load_engine
+from firmware_host.errors import EdgeSerError
 from firmware_host.files import write_whole
 from firmware_host.golden import golden_features
 
@@ -37,6 +39,16 @@ GOLDEN_ROWS = (80, 240)  # frames of the window kept in the contract
 REPORT_FILE = "report.json"
 TRAINING_FACTS = ("corpora", "fold", "label_of", "test_speakers", "terms")
 """What a device's file keeps of the checkpoint's training facts."""
+
+FLOAT32, INT8, POST_TRAINING = "float32", "int8", "ptq.int8"
+"""What the files are called after the model's name."""
+QAT_METHOD = "quantization-aware training"
+
+MOST_CALIBRATION_WINDOWS = 512
+"""Seconds of work; with more the grids do not move visibly."""
+MOST_CLIPS = 1000
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,41 +71,79 @@ def boxed_checkpoint() -> Path:
     return Path(firmware_host.__file__).parent / "models" / BOXED_CHECKPOINT
 
 
+@dataclass(frozen=True)
+class _Variant:
+    """One network of a checkpoint, and what its files are called.
+
+    Args:
+        method: of its quantization; None for the float network.
+    """
+
+    kind: str
+    checkpoint: Checkpoint
+    method: str | None
+
+
 def convert(
     checkpoint: Path,
     out_dir: Path,
     int8: bool = True,
-    on_step: Callable[[str], None] | None = None,
+    on_step: Tell | None = None,
+    calibrate: Sequence[Path] = (),
+    clips: Sequence[Path] = (),
 ) -> Conversion:
     """Write NAME.float32.onnx, NAME.float32.tflite, their int8 twins, and report.json.
+
+    The scales of NAME.int8 are those that quantization-aware training learned. With recordings
+    for a calibration, NAME.ptq.int8 files are written too: the float network quantised after
+    training, on grids that fit what it computes on these recordings.
 
     Args:
         checkpoint: what `edge-ser train` wrote.
         out_dir: made if missing.
         int8: whether to write the INT8 files beside the float32 ones.
         on_step: told in words what is done next.
+        calibrate: audio files or folders of them; `MOST_CALIBRATION_WINDOWS` windows, evenly
+            spread over them, are heard.
+        clips: audio files or folders of them, on which every file is held against the
+            reference besides the golden vectors; at most `MOST_CLIPS`, evenly spread.
 
     Raises:
-        EdgeSerError: when the checkpoint cannot be read, or the folder not written, or an
-            INT8 file did not pass its own checks.
+        EdgeSerError: when the checkpoint or a recording cannot be read, or the folder not
+            written, or there is nothing to make INT8 files of, or one did not pass its checks.
     """
     tell = on_step or (lambda _: None)
     tell(f"reading {checkpoint.name}")
     trained = read_checkpoint(checkpoint)
+    if int8 and not (trained.qat_tensors or calibrate):
+        raise EdgeSerError(
+            f"the checkpoint {trained.name} was trained without quantization: give recordings "
+            "to calibrate INT8 files on with --calibrate DIR, or choose --no-int8"
+        )
+    variants = [_Variant(FLOAT32, trained, None)]
+    if int8 and trained.qat_tensors:
+        variants.append(_Variant(INT8, trained, QAT_METHOD))
+    if int8 and calibrate:
+        variants.append(_quantised_after_training(trained, calibrate, tell))
+    contract = contract_of(trained, build_graph(trained, quantised=False))
+    heard = read_recordings(find_recordings(clips), contract, MOST_CLIPS, _counter(tell, "reading"))
     files, described = [], []
-    for precision in ("float32", "int8") if int8 else ("float32",):
-        tell(f"building the {precision} graph")
-        graph = build_graph(trained, quantised=precision == "int8")
-        contract = contract_of(trained, graph)
+    for variant in variants:
+        tell(f"building the {variant.kind} graph")
+        graph = build_graph(variant.checkpoint, quantised=variant.method is not None)
+        contract = contract_of(variant.checkpoint, graph, variant.method or QAT_METHOD)
+        held_against = yardsticks(
+            graph, contract, heard, _counter(tell, f"comparing {variant.kind} on")
+        )
         for suffix in ("onnx", "tflite"):
-            path = out_dir / f"{trained.name}.{precision}.{suffix}"
+            path = out_dir / f"{trained.name}.{variant.kind}.{suffix}"
             tell(f"writing {path.name}")
             data = encode(graph, contract, suffix)
-            if precision == "int8":
+            if graph.quantised:
                 check_int8(path.name, data)
             write_whole(path, data)
             tell(f"checking {path.name} against the reference")
-            described.append(describe(path) | {"reference": _differences(path, graph, contract)})
+            described.append(describe(path) | measure_file(path, held_against))
             files.append(path)
     report = {
         "name": trained.name,
@@ -107,6 +157,25 @@ def convert(
     return Conversion(tuple(files), report)
 
 
+def _quantised_after_training(
+    trained: Checkpoint, recordings: Sequence[Path], tell: Tell
+) -> _Variant:
+    """The float network of a checkpoint on grids that fit these recordings."""
+    contract = contract_of(trained, build_graph(trained, quantised=False))
+    most = MOST_CALIBRATION_WINDOWS
+    found = find_recordings(recordings)
+    heard = read_recordings(found, contract, most, _counter(tell, "reading"))
+    windows = some_windows(heard, most)
+    grids = calibrate_grids(trained, windows, _counter(tell, "calibrating on", "window"))
+    tensors = quantise_network(trained.model, trained.float_tensors, grids)
+    method = f"post-training, calibrated on {len(heard)} recordings"
+    return _Variant(POST_TRAINING, replace(trained, qat_tensors=tensors), method)
+
+
+def _counter(tell: Tell, doing: str, what: str = "recording") -> Callable[[int, int], None]:
+    return lambda done, total: tell(f"{doing} {what} {done:,} of {total:,}")
+
+
 def encode(graph: Graph, contract: Contract, suffix: str) -> bytes:
     """The bytes of a model file, contract included; `suffix` is "onnx" or "tflite"."""
     if suffix == "onnx":
@@ -114,8 +183,12 @@ def encode(graph: Graph, contract: Contract, suffix: str) -> bytes:
     return embed_in_tflite(write_tflite(graph), contract)
 
 
-def contract_of(checkpoint: Checkpoint, graph: Graph) -> Contract:
-    """What a file of this graph says about itself, golden vectors by the reference."""
+def contract_of(checkpoint: Checkpoint, graph: Graph, method: str = QAT_METHOD) -> Contract:
+    """What a file of this graph says about itself, golden vectors by the reference.
+
+    Args:
+        method: how the scales of an int8 graph were found.
+    """
     quantization: dict[str, Any] = {
         "precision": "float32",
         "parameters": count_parameters(checkpoint.model),
@@ -127,7 +200,7 @@ def contract_of(checkpoint: Checkpoint, graph: Graph) -> Contract:
             "weights": "int8, symmetric, per output channel",
             "activations": "int8, affine, per tensor; the LSTM's cell float32",
             "biases": "int32",
-            "method": "quantization-aware training",
+            "method": method,
         }
     facts = checkpoint.training
     contract = Contract(
@@ -154,19 +227,3 @@ def _golden(contract: Contract, graph: Graph, seed: int) -> GoldenVector:
     rows = tuple(tuple(map(float, frames[row])) for row in GOLDEN_ROWS)
     logits = run(graph, contract.normalise(frames))
     return GoldenVector(seed, GOLDEN_ROWS, rows, tuple(map(float, logits)))
-
-
-def _differences(path: Path, graph: Graph, contract: Contract) -> dict[str, Any]:
-    """How far the file's logits are from the reference's on the golden windows."""
-    engine = load_engine(path)
-    worst = 0.0
-    for vector in contract.golden:
-        frames = golden_features(vector.seed, contract.features, contract.window_frames)
-        features = contract.normalise(frames)
-        difference = np.abs(engine.infer(features) - np.asarray(vector.logits, np.float32))
-        worst = max(worst, float(difference.max()))
-    out: dict[str, Any] = {"engine": engine.name, "largest_logit_difference": worst}
-    last = graph.operators[-1]
-    if isinstance(last, Dequantize) and last.x.grid:
-        out["in_steps_of_the_output_grid"] = worst / last.x.grid.scale
-    return out

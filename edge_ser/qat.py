@@ -15,14 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convert.architecture import DIRECTIONS, ModelConfig, activations, input_grid
-from convert.scheme import QMAX, QMIN, SIGMOID_SCALE, STATE_SCALE, WEIGHT_QMAX
+from convert.calibration import VALUES_KEPT, Observer
+from convert.graph import Grid
+from convert.quantization import quantise_network
+from convert.scheme import (
+    INT32_MAX,
+    INT32_MIN,
+    QMAX,
+    QMIN,
+    SIGMOID_SCALE,
+    SMALLEST_ACTIVATION_SCALE,
+    SMALLEST_WEIGHT_SCALE,
+    STATE_SCALE,
+    WEIGHT_QMAX,
+)
 from edge_ser.model import Alfb, EmotionNet
 
-SMALLEST_WEIGHT_SCALE = 1e-6  # keeps the int32 bias of an all but dead channel in range
-SMALLEST_ACTIVATION_SCALE = 1e-6
-CALIBRATION_VALUES = 200_000  # kept of each activation, over all calibration batches
-CALIBRATION_CLIPS = torch.linspace(0.2, 1.0, 41)  # shares of the full range that are tried
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+CALIBRATION_PORTIONS = 16  # an activation is seen in so many portions, or more, while calibrating
 CANDIDATE_GATE = 2  # of torch's gate order: input, forget, candidate, output
 
 
@@ -114,15 +123,20 @@ class Quantizer(nn.Module):
         self.kind = kind
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.register_buffer("zero_point", torch.tensor(QMIN if kind == "positive" else 0))
-        self._seen: list[Tensor] | None = None
+        self._observer: Observer | None = None
 
     @property
     def positive_scale(self) -> Tensor:
         return self.scale.clamp(min=SMALLEST_ACTIVATION_SCALE)
 
+    @property
+    def grid(self) -> Grid:
+        """The grid as it stands."""
+        return Grid(float(self.positive_scale.detach()), int(self.zero_point))
+
     def forward(self, x: Tensor) -> Tensor:
-        if self._seen is not None:
-            self._seen.append(_some_of(x.detach().flatten(), CALIBRATION_VALUES // 16))
+        if self._observer is not None:
+            self._observer.see(x.detach().cpu().numpy())
             return x.clamp(min=0) if self.kind == "positive" else x
         gradient_scale = (x.numel() * QMAX) ** -0.5
         out: Tensor = _LearnedQuantization.apply(  # type: ignore[no-untyped-call]
@@ -132,7 +146,7 @@ class Quantizer(nn.Module):
 
     def saturate(self, x: Tensor) -> Tensor:
         """Clamp a sum of values on the grid to its ends, as int8 addition does."""
-        if self._seen is not None:
+        if self._observer is not None:
             out: Tensor = self(x)
             return out
         low, high = QMIN - int(self.zero_point), QMAX - int(self.zero_point)
@@ -140,39 +154,18 @@ class Quantizer(nn.Module):
 
     def start_calibration(self) -> None:
         """Until `finish_calibration`, let values through and remember some of them."""
-        self._seen = []
+        self._observer = Observer(self.kind, VALUES_KEPT // CALIBRATION_PORTIONS)
 
     def finish_calibration(self) -> None:
         """Choose the grid with the least squared error on the remembered values."""
-        assert self._seen, "a quantizer was calibrated without data"
-        values = _some_of(torch.cat(self._seen), CALIBRATION_VALUES)
-        self._seen = None
-        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-        best = float("inf")
-        for share in CALIBRATION_CLIPS.tolist():
-            if self.kind == "positive":
-                scale, zero_point = share * high / (QMAX - QMIN), QMIN
-            elif self.kind == "symmetric":
-                scale, zero_point = share * max(-low, high) / QMAX, 0
-            else:
-                scale = share * (high - low) / (QMAX - QMIN)
-                zero_point = round(QMIN - share * low / max(scale, SMALLEST_ACTIVATION_SCALE))
-            scale = max(scale, SMALLEST_ACTIVATION_SCALE)
-            rounded = torch.round(values / scale).clamp_(QMIN - zero_point, QMAX - zero_point)
-            error = float((rounded * scale - values).square().mean())
-            if error < best:
-                best = error
-                self.scale.data.fill_(scale)
-                self.zero_point.fill_(zero_point)
-
-
-def _some_of(values: Tensor, most: int) -> Tensor:
-    """Evenly spaced values, at most about `most`; the same ones every time."""
-    return values[:: max(1, values.numel() // most)]
+        assert self._observer is not None, "a quantizer was not being calibrated"
+        grid, self._observer = self._observer.grid(), None
+        self.scale.data.fill_(grid.scale)
+        self.zero_point.fill_(grid.zero_point)
 
 
 def weight_scale(weight: Tensor) -> Tensor:
-    """Scale of each output channel (first axis): the largest magnitude is 127 steps."""
+    """Scale of each output channel (first axis), as `convert.quantization` writes it down."""
     largest = weight.detach().abs().flatten(1).amax(dim=1)
     return (largest / WEIGHT_QMAX).clamp(min=SMALLEST_WEIGHT_SCALE)
 
@@ -310,37 +303,11 @@ class QuantizedEmotionNet(nn.Module):
         return torch.stack(states, dim=2).permute(1, 2, 0, 3).flatten(2)
 
     def export(self) -> dict[str, Tensor]:
-        """What the INT8 files hold, under the names of `fold`.
-
-        Returns:
-            For each weight NAME its int8 tensor and `NAME_scale` (float32, one an output
-            channel); for each bias its int32 tensor; for each activation
-            `activation.NAME.scale` (float32) and `.zero_point` (int32), both of shape (1,).
-        """
-        tensors: dict[str, Tensor] = {}
-        scales: dict[str, Tensor] = {}
-        for name in self.names:
-            if name.endswith(".bias"):
-                continue
-            weight = self.weight(name).detach()
-            rounded, scale = _round_weight(weight[None] if weight.dim() == 1 else weight)
-            steps = torch.round(rounded / scale.reshape(-1, *[1] * (rounded.dim() - 1)))
-            tensors[name] = steps.to(torch.int8).reshape(weight.shape)
-            tensors[f"{name}_scale"] = scales[name] = scale
-        for name in self.names:
-            if name.endswith(".bias"):
-                layer = name.removesuffix(".bias")
-                weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
-                grid = self.quantizer(input_grid(self.config, layer)).positive_scale.detach()
-                steps = torch.round(self.weight(name).detach() / (scales[weight_name] * grid))
-                tensors[name] = steps.clamp(INT32_MIN, INT32_MAX).to(torch.int32)
-        for name in activations(self.config):
-            quantizer = self.quantizer(name)
-            tensors[f"activation.{name}.scale"] = quantizer.positive_scale.detach().reshape(1)
-            tensors[f"activation.{name}.zero_point"] = quantizer.zero_point.to(torch.int32).reshape(
-                1
-            )
-        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        """What the INT8 files hold: see `convert.quantization.quantise_network`."""
+        tensors = {name: self.weight(name).detach().cpu().numpy() for name in self.names}
+        grids = {name: self.quantizer(name).grid for name in activations(self.config)}
+        exported = quantise_network(self.config, tensors, grids)
+        return {name: torch.from_numpy(value) for name, value in exported.items()}
 
     @classmethod
     def from_export(

@@ -49,7 +49,12 @@ def train(
     size: Annotated[str, typer.Option(help="tiny, small or base.")] = "small",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of float training.")] = 120,
     qat_epochs: Annotated[
-        int, typer.Option(min=1, help="Epochs of quantization-aware fine-tuning.")
+        int,
+        typer.Option(
+            min=0,
+            help="Epochs of quantization-aware fine-tuning; 0 leaves it out, and INT8 files then "
+            "need `edge-ser convert --calibrate`.",
+        ),
     ] = 24,
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
@@ -116,4 +121,7 @@ def train(
             on_epoch=progress.epoch,
         )
     print(checkpoint)
-    typer.echo(f"next: edge-ser convert --int8 {checkpoint} -o {run / 'models'}", err=True)
+    calibrate = "" if qat_epochs else " --calibrate RECORDINGS"
+    typer.echo(
+        f"next: edge-ser convert --int8{calibrate} {checkpoint} -o {run / 'models'}", err=True
+    )
