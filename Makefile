@@ -32,6 +32,8 @@ help: ## Say what can be made
 demo: $(DEMO_INSTALLED) ## Show what edge-ser does, with the model in the package
 	@$(DEMO_VENV)/bin/edge-ser demo
 
+# Threads of one test that wait for each other cost many times what they save on a busy machine.
+test: export OMP_NUM_THREADS ?= 1
 test: check ## Check style, types and layers, then run every test
 	@echo "==> pytest: every test"
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)

@@ -20,6 +20,7 @@ from typing import Any
 
 from convert.checkpoint import read_checkpoint, write_checkpoint
 from convert.pipeline import boxed_checkpoint
+from edge_ser.metrics import percent
 from firmware_host.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +56,7 @@ def main() -> None:
     edge_ser("convert", "--int8", box / f"{NAME}.safetensors", "-o", run / "boxed")
     for suffix in ("onnx", "tflite"):
         shutil.copyfile(run / "boxed" / f"{NAME}.int8.{suffix}", box / f"{NAME}.int8.{suffix}")
-    write_whole(box / "MODEL_CARD.md", card(scored.training, bench))
+    write_whole(box / "MODEL_CARD.md", card(scored.training, bench, box))
     print(f"written: {box}")
 
 
@@ -82,7 +83,7 @@ def scores_of(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def card(training: Mapping[str, Any], bench: Mapping[str, Any]) -> str:
+def card(training: Mapping[str, Any], bench: Mapping[str, Any], box: Path) -> str:
     """The model card: the text of benchmarks/model_card.md with the numbers filled in."""
     rows = {row["file"]: row for row in bench["rows"]}
     int8, whole = rows[f"{NAME}.int8.tflite"], rows[f"{NAME}.float32.onnx"]
@@ -97,8 +98,8 @@ def card(training: Mapping[str, Any], bench: Mapping[str, Any]) -> str:
     return CARD.read_text().format(
         name=NAME,
         parameters=f"{int8['parameters']:,}",
-        tflite_bytes=f"{int8['n_bytes']:,}",
-        onnx_bytes=f"{rows[f'{NAME}.int8.onnx']['n_bytes']:,}",
+        tflite_bytes=f"{(box / f'{NAME}.int8.tflite').stat().st_size:,}",
+        onnx_bytes=f"{(box / f'{NAME}.int8.onnx').stat().st_size:,}",
         float_bytes=f"{whole['n_bytes']:,}",
         scores="\n".join(lines),
         terms="\n".join(terms),
@@ -107,11 +108,6 @@ def card(training: Mapping[str, Any], bench: Mapping[str, Any]) -> str:
         commit=bench["machine"].get("commit"),
         torch=training["versions"]["torch"],
     )
-
-
-def percent(share: float) -> str:
-    """One decimal, cut and not rounded up: no figure here is better than what was measured."""
-    return f"{int(share * 1000) / 10:.1f}"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
-"""What stands in a model file, read back from the file itself: constants, operators, bytes.
+"""What `edge-ser convert` says about the files that it wrote, read back from the files."""
 
-Nothing here knows what the writers meant to write; `check_int8` therefore proves what an
-INT8 file holds.
-"""
-
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convert.contents import is_float
+from convert.inspection import INT8_SHARE, inspect_bytes
 from firmware_host.errors import EdgeSerError
 
 if TYPE_CHECKING:
@@ -20,151 +16,77 @@ LARGEST_FLOAT_CONSTANT = 1024
 """Bytes up to which an INT8 file may hold a float constant (a scalar, a row of scales)."""
 
 
-@dataclass(frozen=True)
-class Constant:
-    """A tensor whose values stand in the file: a weight, a bias, a scale.
-
-    Args:
-        name: as in the file; may be empty.
-        dtype: "float32", "int8", "uint8", "int32" and so on.
-        n_bytes: of its values.
-        shape: of the tensor.
-    """
-
-    name: str
-    dtype: str
-    n_bytes: int
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Constants (each buffer once) and how often each operator stands in the file."""
-
-    constants: tuple[Constant, ...]
-    operators: Mapping[str, int]
-
-
-def read_contents(data: bytes) -> Contents:
-    """Read a TFLite or ONNX file.
-
-    Raises:
-        EdgeSerError: when it is neither.
-    """
-    return _tflite_contents(data) if data[4:8] == b"TFL3" else _onnx_contents(data)
-
-
 def check_int8(name: str, data: bytes) -> None:
-    """Refuse an INT8 file in which a weight is float.
+    """Refuse an INT8 file of which a matrix product or a weight is float.
 
     Raises:
-        EdgeSerError: naming the first float constant over `LARGEST_FLOAT_CONSTANT`.
+        EdgeSerError: naming the first float constant over `LARGEST_FLOAT_CONSTANT`, or saying
+            which share of the multiply-accumulates or of the weight bytes is int8.
     """
-    for constant in read_contents(data).constants:
-        if constant.dtype.startswith("float") and constant.n_bytes > LARGEST_FLOAT_CONSTANT:
+    inspection = inspect_bytes(data)
+    for constant in inspection.contents.constants:
+        if is_float(constant.dtype) and constant.n_bytes > LARGEST_FLOAT_CONSTANT:
             raise EdgeSerError(
                 f"{name} is no INT8 file: its constant {constant.name or constant.shape} is "
                 f"{constant.dtype} of {constant.n_bytes} bytes; please report this"
             )
+    if inspection.uncounted:
+        raise EdgeSerError(
+            f"{name} cannot be proven to be an INT8 file: it is not known what its "
+            f"{inspection.uncounted[0].name} costs; please report this"
+        )
+    if min(inspection.int8_mac_share, inspection.int8_weight_share) < INT8_SHARE:
+        raise EdgeSerError(f"{name} is no INT8 file: {inspection.reason}; please report this")
 
 
 def describe(path: Path) -> dict[str, Any]:
     """Facts of one file for `report.json`."""
-    data = path.read_bytes()
-    contents = read_contents(data)
+    inspection = inspect_bytes(path.read_bytes())
+    contents = inspection.contents
     by_type: Counter[str] = Counter()
     for constant in contents.constants:
         by_type[constant.dtype] += constant.n_bytes
+    operators = Counter(operator.kind for operator in contents.operators)
     return {
         "file": path.name,
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": contents.n_bytes,
+        "sha256": inspection.sha256,
+        "int8_mac_share": inspection.int8_mac_share,
+        "int8_weight_share": inspection.int8_weight_share,
         "constant_bytes": dict(sorted(by_type.items())),
-        "operators": dict(sorted(contents.operators.items())),
+        "operators": dict(sorted(operators.items())),
     }
 
 
 def render(report: Mapping[str, Any]) -> "Table":
-    """The report as a table for a terminal."""
+    """The report as a table for a terminal; files by their names less the model's."""
+    from rich import box
     from rich.table import Table
 
+    name = report["name"]
     table = Table(
-        title=f"{report['name']}: {report['parameters']:,} parameters, "
-        f"{report['macs_per_window'] / 1e6:.1f} M multiply-accumulates per "
-        f"{report['window_seconds']:.1f} s window"
+        title=f"{name}: {report['parameters']:,} parameters, "
+        f"{report['macs_per_window'] / 1e6:.1f} M MACs per "
+        f"{report['window_seconds']:.1f} s window",
+        box=box.SIMPLE_HEAD,
+        padding=0,  # the box has a space between columns; so it fits 80 of them
+        show_edge=False,
     )
-    table.add_column("file")
-    for heading in ("bytes", "of float ONNX", "int8 constants", "float constants", "operators"):
-        table.add_column(heading, justify="right")
-    table.add_column("against the reference", justify="right")
+    table.add_column("file", no_wrap=True)
+    headings = ("bytes", "of float", "int8 weights", "int8 MACs", "operators", "off reference")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     whole = report["files"][0]["bytes"]
     for file in report["files"]:
-        constants = file["constant_bytes"]
-        eight_bit = constants.get("int8", 0) + constants.get("uint8", 0)
-        reference = file["reference"]
-        steps = reference.get("in_steps_of_the_output_grid")
+        difference = file["reference"]["largest_logit_difference"]
+        steps = file["reference"].get("in_steps_of_the_output_grid")
         table.add_row(
-            file["file"],
+            file["file"].removeprefix(f"{name}."),
             f"{file['bytes']:,}",
             f"{file['bytes'] / whole:.2f}",
-            f"{eight_bit:,}",
-            f"{constants.get('float32', 0):,}",
+            f"{file['int8_weight_share']:.0%}",
+            f"{file['int8_mac_share']:.0%}",
             f"{sum(file['operators'].values()):,}",
-            f"{reference['largest_logit_difference']:.1e}"
-            if steps is None
-            else f"{steps:.1f} steps",
+            f"{difference:.1e}" if steps is None else f"{steps:.1f} steps",
         )
     return table
-
-
-def _tflite_contents(data: bytes) -> Contents:
-    from ai_edge_litert import schema_py_generated as schema
-
-    def names_of(kind: type) -> dict[int, str]:
-        return {value: name for name, value in vars(kind).items() if isinstance(value, int)}
-
-    types, codes = names_of(schema.TensorType), names_of(schema.BuiltinOperator)
-    try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        constants: dict[int, Constant] = {}
-        operators: Counter[str] = Counter()
-        for graph in model.subgraphs:
-            for tensor in graph.tensors:
-                buffer = model.buffers[tensor.buffer].data
-                if buffer is None or not len(buffer):
-                    continue
-                name = (tensor.name or b"").decode()
-                shape = tuple(map(int, () if tensor.shape is None else tensor.shape))
-                kind = types[tensor.type].lower()
-                constants[tensor.buffer] = Constant(name, kind, len(buffer), shape)
-            for operator in graph.operators:
-                code = model.operatorCodes[operator.opcodeIndex]
-                builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
-                operators[codes[builtin]] += 1
-    except Exception as error:  # the generated reader raises whatever a broken offset leads to
-        raise EdgeSerError(
-            f"this TFLite file is damaged ({error}): copy or convert it again"
-        ) from error
-    return Contents(tuple(constants.values()), operators)
-
-
-def _onnx_contents(data: bytes) -> Contents:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise EdgeSerError("this is neither a TFLite nor an ONNX file: give one of them") from error
-    constants = []
-    for tensor in model.graph.initializer:
-        array = onnx.numpy_helper.to_array(tensor)
-        shape = tuple(map(int, array.shape))
-        constants.append(Constant(tensor.name, str(array.dtype), array.nbytes, shape))
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                array = onnx.numpy_helper.to_array(attribute.t)
-                shape = tuple(map(int, array.shape))
-                constants.append(Constant(node.name, str(array.dtype), array.nbytes, shape))
-    return Contents(tuple(constants), Counter(node.op_type for node in model.graph.node))

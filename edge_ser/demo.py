@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.bench_speed import measure_latency
+from edge_ser.bench.speed import measure_latency
+from edge_ser.extras import install_command
 from firmware_host.audio import read_audio
 from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines, load_engine
@@ -21,14 +22,8 @@ from firmware_host.errors import EdgeSerError
 from firmware_host.recognizer import Emotion, EmotionRecognizer
 
 CLIP = Path(__file__).parent / "assets" / "demo.flac"
-PACKAGES = {
-    "ai_edge_litert": "ai-edge-litert",
-    "onnxruntime": "edge-ser[onnx]",
-    "onnx": "edge-ser[convert]",
-    "flatbuffers": "edge-ser[convert]",
-    "safetensors": "edge-ser[convert]",
-}
-"""Modules that the demo needs beside those of every command, and what brings each."""
+MODULES = ("ai_edge_litert", "onnxruntime", "onnx", "flatbuffers", "safetensors")
+"""What the demo needs beside what every command needs."""
 
 FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 PORTION_SECONDS = 0.1  # of the clip fed at once, as a microphone would
@@ -143,12 +138,11 @@ def check_packages() -> None:
     Raises:
         EdgeSerError: naming what is missing and the command that brings it.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        packages = " ".join(f"'{name}'" for name in sorted({PACKAGES[name] for name in missing}))
         raise EdgeSerError(
             "the demo writes and runs ONNX and TFLite files, for which "
-            f"{', '.join(missing)} must be installed: `pip install {packages}` does it"
+            f"{', '.join(missing)} must be installed: `{install_command(missing)}` does it"
         )
 
 

@@ -1,5 +1,6 @@
 """Metrics of recognition: UAR (the headline), accuracy, macro-F1, confusion."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,16 @@ def score(truth: Sequence[int], recognised: Sequence[int], n_labels: int) -> Sco
         macro_f1=float(f1.mean()) if present.any() else float("nan"),
         confusion=tuple(tuple(int(n) for n in row) for row in confusion),
     )
+
+
+def percent(share: float) -> str:
+    """A share in percent with one decimal, cut off and not rounded up.
+
+    >>> percent(0.6726), percent(0.67), percent(1.0)
+    ('67.2', '67.0', '100.0')
+    """
+    # What binary fractions lack of a whole thousandth must not cost one.
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}"
 
 
 def softmax(logits: Float64, temperature: float = 1.0) -> Float64:

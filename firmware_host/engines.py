@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import platform
 import sys
 import tempfile
 import threading
@@ -49,6 +50,8 @@ class EngineKind:
     package: str
     reads_tflite: bool
 
+
+CPU_INFO = Path("/proc/cpuinfo")
 
 ENGINES = {
     "litert": EngineKind("ai_edge_litert.interpreter", "ai-edge-litert", True),
@@ -159,6 +162,8 @@ class OnnxRuntimeEngine:
         # Waiting threads would spin, and burn more than a small model's work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what goes wrong is raised; nothing is to be printed
+        if _saturates():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if reference_kernels:
             options.graph_optimization_level = module.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = module.InferenceSession(
@@ -172,6 +177,21 @@ class OnnxRuntimeEngine:
         """As `Engine.infer`."""
         logits: Float32 = self._session.run(None, {self._input: features[None]})[0][0]
         return logits
+
+
+def _saturates() -> bool:
+    """Whether this CPU's int8 products overflow their 16 bits unless onnxruntime avoids it.
+
+    On x86 without VNNI, onnxruntime multiplies uint8 by int8 in pairs that saturate: labels
+    change. It has an exact way, which is slower, so that it is asked for only there.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        flags = CPU_INFO.read_text()
+    except OSError:
+        return True  # not known: exact rather than fast
+    return "avx512_vnni" not in flags and "avx_vnni" not in flags
 
 
 def _candidates(path: Path, engine: str | None, tflite: bool) -> tuple[str, ...]:

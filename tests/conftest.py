@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +79,10 @@ def make_checkpoint(**model: object) -> Checkpoint:
 @pytest.fixture(scope="session")
 def checkpoint_of() -> Callable[..., Checkpoint]:
     """`checkpoint_of(use_eca=False, ...)`: an untrained checkpoint of that architecture."""
-    return make_checkpoint
+    return cache(make_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def checkpoint() -> Checkpoint:
+def checkpoint(checkpoint_of: Callable[..., Checkpoint]) -> Checkpoint:
     """An untrained checkpoint of the default architecture."""
-    return make_checkpoint()
+    return checkpoint_of()

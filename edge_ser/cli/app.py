@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from edge_ser.extras import BROUGHT_BY, install_command
 from firmware_host.errors import EdgeSerError
 
 EXIT_USER_CAN_MEND = 2
@@ -38,6 +39,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        module = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and module in BROUGHT_BY:
+            _fail(
+                f"this command needs {module}, which is not installed: "
+                f"`{install_command([module])}` brings it",
+                EXIT_USER_CAN_MEND,
+            )
         if os.environ.get(DEBUG_VARIABLE):
             raise
         _fail(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as TerminalTable
 
-    from edge_ser.bench_report import Table
+    from edge_ser.bench.report import Table
 
 
 @app.command()
@@ -24,7 +24,7 @@ def bench(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE|DIR]...",
+            metavar="FILE|DIR",
             help="Model files that `edge-ser convert` wrote, or folders of them. "
             "Default: the model in the package, converted here to float32 and INT8.",
             show_default=False,
@@ -115,14 +115,15 @@ def bench(
 
     from rich.console import Console
 
-    from edge_ser.bench import bench as measure
-    from edge_ser.bench_report import (
+    from edge_ser.bench.measure import bench as measure
+    from edge_ser.bench.report import (
         can_plot,
         check_writable,
         files_table,
         notes,
         scores_table,
         to_json,
+        to_markdown,
         write_report,
     )
 
@@ -148,6 +149,8 @@ def bench(
     written = write_report(result, out)
     if as_json:
         sys.stdout.write(to_json(result))
+    elif not sys.stdout.isatty():
+        sys.stdout.write(to_markdown(result))
     else:
         console = Console()
         console.print(_terminal_table(files_table(result).brief()))
@@ -206,7 +209,12 @@ def _terminal_table(table: "Table") -> "TerminalTable":
     out = TerminalTable(box=SIMPLE_HEAD)
     for column, heading in enumerate(table.headings):
         right = column in table.numbers
-        out.add_column(escape(heading), justify="right" if right else "left", overflow="fold")
+        out.add_column(
+            escape(heading),
+            justify="right" if right else "left",
+            overflow="fold",  # of long file names; a number is never broken
+            min_width=max(len(row[column]) for row in table.rows) if right else None,
+        )
     for row in table.rows:
         out.add_row(*map(escape, row))
     return out

@@ -7,6 +7,7 @@ import typer
 
 from edge_ser.cli.app import app
 from edge_ser.cli.options import JsonOption
+from edge_ser.cli.output import output_console
 from firmware_host.errors import EdgeSerError
 
 
@@ -90,7 +91,7 @@ def convert(
         json.dump(conversion.report, sys.stdout, indent=2)
         print()
         return
-    console = Console()
+    console = output_console()
     console.print(render(conversion.report))
     console.print(render_agreement(conversion.report))
     console.print(f"written to {out}/, with report.json")

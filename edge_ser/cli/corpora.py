@@ -10,6 +10,7 @@ import typer
 
 from edge_ser.cli.app import app
 from edge_ser.cli.options import DataOption
+from edge_ser.cli.output import output_console
 from firmware_host.errors import EdgeSerError
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ def list_corpora(data: DataOption = None, as_json: AsJson = False) -> None:
         print(json.dumps(rows, indent=2))
         return
 
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("corpus", "language", "speakers", "files", "emotions", "terms", "here?")
@@ -81,7 +81,7 @@ def list_corpora(data: DataOption = None, as_json: AsJson = False) -> None:
             row["terms"],
             "yes" if row["folder"] else "download" if row["downloads"] else "by hand",
         )
-    console = Console()
+    console = output_console()
     console.print(table)
     if root is None:
         console.print(f"Give the folder of your corpora with --data DIR or {DATA_VARIABLE}.")

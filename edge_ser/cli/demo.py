@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_ser.cli.app import app
+from edge_ser.cli.output import output_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from firmware_host.recognizer import EmotionRecognizer
 
 SPEED = 4.0  # times real time, when drawn: a clip of 14 s takes 3.5 s
-PIPED_WIDTH = 110  # columns, where no terminal says how wide it is: every table fits
 VOICE_NOTE = (
     "The clip is a synthetic voice (espeak-ng). It carries no real emotion: the labels below "
     "demonstrate the mechanism, not the accuracy."
@@ -86,9 +86,8 @@ def demo(
     from edge_ser.demo import compare, read_clip, streamed_file
     from firmware_host.recognizer import EmotionRecognizer
 
-    console, progress = Console(quiet=as_json, highlight=False), Console(stderr=True)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
+    console, progress = output_console(), Console(stderr=True)
+    console.quiet = as_json
     checkpoint = model or boxed_checkpoint()
     clip = read_clip()
     with ExitStack() as stack:
@@ -234,9 +233,9 @@ def _times(ratio: float, more: str, less: str) -> str:
 
 def _heading(console: "Console", text: str) -> None:
     console.print()
-    console.print(text, style="bold", markup=False)
+    console.print(text, style="bold", markup=False, highlight=False)
 
 
 def _paragraph(console: "Console", text: str) -> None:
     console.print()
-    console.print(text, markup=False)
+    console.print(text, markup=False, highlight=False)

@@ -1,5 +1,6 @@
 """The ONNX files, executed by onnxruntime, against the numpy reference; and what is in them."""
 
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,11 @@ from convert.graph import (
     weights_of,
 )
 from convert.onnx_writer import write_onnx
+from convert.pipeline import contract_of
 from convert.reference import run
+from firmware_host import engines
 from firmware_host.contract import METADATA_KEY
+from firmware_host.engines import load_engine
 
 CheckpointOf = Callable[..., Checkpoint]
 Windows = NDArray[np.float32]
@@ -287,3 +291,27 @@ def assert_same(left: NDArray[Any], right: NDArray[Any]) -> None:
     """The same type, shape and bits."""
     assert (left.dtype, left.shape) == (right.dtype, right.shape)
     assert left.tobytes() == right.tobytes()
+
+
+def test_the_runtime_is_exact_on_x86_without_vnni(
+    checkpoint: Checkpoint,
+    windows: Windows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There onnxruntime's fast products saturate; what the runtime asks for instead must fit.
+
+    Whether the runtime asks is decided by the CPU's flags; here they say that VNNI is lacking.
+    """
+    path = tmp_path / "model.int8.onnx"
+    graph = build_graph(checkpoint, quantised=True)
+    path.write_bytes(write_onnx(graph, contract_of(checkpoint, graph).to_json()))
+    usual = load_engine(path)
+    flags = tmp_path / "cpuinfo"
+    flags.write_text("flags\t\t: fpu sse2 avx2 fma\n")
+    monkeypatch.setattr(engines, "CPU_INFO", flags)
+    exact = load_engine(path)
+    step = output_step(graph)
+    for window in windows[:10]:
+        assert np.abs(exact.infer(window) - usual.infer(window)).max() <= (LSTM_STEPS + 0.01) * step
+    assert engines._saturates() == (platform.machine() in ("x86_64", "AMD64"))

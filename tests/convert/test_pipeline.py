@@ -10,8 +10,9 @@ import pytest
 
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from convert.inspection import read_contents
 from convert.pipeline import Conversion, convert, encode
-from convert.report import LARGEST_FLOAT_CONSTANT, check_int8, read_contents
+from convert.report import LARGEST_FLOAT_CONSTANT, check_int8
 from firmware_host.contract import read_contract
 from firmware_host.errors import EdgeSerError
 

@@ -3,17 +3,19 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_ser.bench import FLOAT32, INT8, BenchResult, BenchRow
-from edge_ser.bench_clips import HELD_OUT
+from edge_ser.bench.clips import HELD_OUT
+from edge_ser.bench.measure import FLOAT32, INT8, BenchResult, BenchRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Annotation
+
+Float64 = NDArray[np.float64]
 
 COLUMNS = {1: 1, 2: 2, 4: 2}  # of panels, by how many there are; otherwise three
 PANEL_INCHES = (4.4, 3.8)
@@ -25,6 +27,7 @@ MARKERS = {"ONNX": "o", "TFLite": "D"}
 MARKER = 8  # its size in points
 LINE_COLOUR = "#999999"
 ARROW_STEPS = 60  # pieces of an arrow that labels keep off
+LEADER_STEPS = 12  # pieces of the line from a label to its point
 MARGIN = 0.28  # of the axes' range left free around the points, for their labels
 LEAST_RANGE = 0.06  # of UAR shown at least: a tenth of a point is not to look like a gulf
 LABEL_PLACES = tuple(
@@ -170,25 +173,21 @@ def _arrows(points: Sequence[Point]) -> list[tuple[Point, Point]]:
 
 def _label(axes: "Axes", points: Sequence[Point]) -> None:
     """Write each point's label near it, off the points, the arrows and the other labels."""
-    from matplotlib.transforms import Bbox
+    from matplotlib.text import Text
 
-    inside = axes.get_window_extent()
     pixels = axes.figure.dpi / 72
-
-    def square(place: Any, side: float) -> Bbox:
-        half = side / 2 * pixels
-        return Bbox([[place[0] - half, place[1] - half], [place[0] + half, place[1] + half]])
-
-    def on_screen(point: Point) -> Any:
-        return axes.transData.transform((point.kilobytes, point.height))
-
-    taken = [square(on_screen(point), MARKER + 4) for point in points]
-    for start, end in _arrows(points):
-        ends = on_screen(start), on_screen(end)
-        shares = np.linspace(0, 1, ARROW_STEPS)
-        taken += [square(ends[0] * (1 - share) + ends[1] * share, 3) for share in shares]
-    labels: list[Bbox] = []
-    for point in points:
+    inside = axes.get_window_extent()
+    places = _on_screen(axes, points)
+    shares = np.linspace(0, 1, ARROW_STEPS)[:, None]
+    ends = [_on_screen(axes, arrow) for arrow in _arrows(points)]
+    lines = [start * (1 - shares) + end * shares for start, end in ends]
+    # Boxes (left, bottom, right, top) on the screen that no word may stand on.
+    taken = np.concatenate(
+        [_boxes(places, (MARKER + 4) * pixels), *(_boxes(line, 3 * pixels) for line in lines)]
+    )
+    labels = np.empty((0, 4))
+    for point, here in zip(points, places, strict=True):
+        colour = COLOURS[point.row.format]
         text = axes.annotate(
             point.label,
             (point.kilobytes, point.height),
@@ -197,40 +196,50 @@ def _label(axes: "Axes", points: Sequence[Point]) -> None:
             ha="center",
             va="center",
             fontsize=8,
-            color=COLOURS[point.row.format],
+            color=colour,
             arrowprops={
                 "arrowstyle": "-",
-                "color": COLOURS[point.row.format],
+                "color": colour,
                 "linewidth": 0.6,
                 "shrinkA": 1,
                 "shrinkB": MARKER / 2,
             },
         )
-        half = text.get_window_extent().width / 2 / pixels
-        costs = []
+        text.get_window_extent()  # sets the words' place, which the next line measures
+        words = Text.get_window_extent(text)
+        size = np.array([words.width, words.height]) + 2 * pixels
+        choices = []
         for number, (dx, dy) in enumerate(LABEL_PLACES):
-            # Sideways, half the text's own width comes between.
-            place = (dx + ((dx > 0) - (dx < 0)) * half, dy)
-            text.set_position(place)
-            box = _extent(text).padded(pixels)
-            outside = not (inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1))
-            covered = sum(box.overlaps(other) for other in (*taken, *labels))
-            here, offset = on_screen(point), pixels * np.asarray(place)
-            leader = [square(here + offset * share, 1) for share in np.linspace(0, 1, 12)]
-            covered += sum(piece.overlaps(other) for piece in leader for other in labels)
-            costs.append((covered + ARROW_STEPS * outside, number, place, leader))
-        _, _, place, leader = min(costs, key=lambda cost: cost[:2])
-        text.set_position(place)
-        taken += leader
-        labels.append(_extent(text))
+            # Sideways, half the words' own width comes between.
+            offset = np.array([dx * pixels + np.sign(dx) * words.width / 2, dy * pixels])
+            box = np.concatenate([here + offset - size / 2, here + offset + size / 2])
+            leader = _boxes(here + offset * np.linspace(0, 1, LEADER_STEPS)[:, None], pixels)
+            outside = not (inside.contains(*box[:2]) and inside.contains(*box[2:]))
+            covered = _overlaps(box[None], taken) + _overlaps(box[None], labels)
+            covered += _overlaps(leader, labels) + ARROW_STEPS * outside
+            choices.append((covered, number, offset, box, leader))
+        _, _, offset, box, leader = min(choices, key=lambda choice: choice[:2])
+        text.set_position(tuple(offset / pixels))
+        labels = np.concatenate([labels, box[None]])
+        taken = np.concatenate([taken, leader])
 
 
-def _extent(text: "Annotation") -> Any:
-    """Where the words stand, without the line that leads to them."""
-    from matplotlib.text import Text
+def _on_screen(axes: "Axes", points: Sequence[Point]) -> Float64:
+    """Where points stand, in pixels. Shape: (n, 2)."""
+    here = axes.transData.transform([(point.kilobytes, point.height) for point in points])
+    return np.asarray(here, np.float64)
 
-    text.get_window_extent()  # moves it to its place
-    return Text.get_window_extent(text)
+
+def _boxes(centres: Float64, side: float) -> Float64:
+    """Squares around points on the screen. Shape: (n, 2) to (n, 4)."""
+    return np.concatenate([centres - side / 2, centres + side / 2], axis=1)
+
+
+def _overlaps(some: Float64, others: Float64) -> int:
+    """How many pairs of boxes overlap. Shape: (n, 4), (m, 4)."""
+    first, second = some[:, None], others[None]
+    apart = (first[..., 2:] < second[..., :2]) | (second[..., 2:] < first[..., :2])
+    return int((~apart.any(axis=-1)).sum())
 
 
 def _legend(figure: "Figure", result: BenchResult) -> None:

@@ -52,7 +52,7 @@ def _version(package: str) -> str:
 
 def _commit() -> str | None:
     """The commit of the sources that run, "+ changes" when some differ; None when installed."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # else git might speak of a repository around it
         return None
     try:

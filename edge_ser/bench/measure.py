@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_ser.bench_clips import ClipChoice, choose_clips
-from edge_ser.bench_machine import describe_machine
-from edge_ser.bench_recognition import CorpusScore, compare, recognise, score_corpus
-from edge_ser.bench_speed import (
+from edge_ser.bench.clips import ClipChoice, choose_clips
+from edge_ser.bench.machine import describe_machine
+from edge_ser.bench.recognition import CorpusScore, compare, recognise, score_corpus
+from edge_ser.bench.speed import (
     LOADS,
     Footprint,
     Latency,
@@ -113,7 +113,7 @@ def bench(
         data: the folder of the corpora; None takes EDGE_SER_CORPORA. Only needed when
             `corpora` names some.
         corpora: on whose test speakers to recognise; none: size, speed and memory only.
-        fold, allow_seen, limit: see `bench_clips.choose_clips`.
+        fold, allow_seen, limit: see `clips.choose_clips`.
         engines: measure in each of these that reads a file; none: in the first installed.
         runs: timed windows a file.
         jobs: processes that recognise recordings.

@@ -97,7 +97,7 @@ def measure_footprint(path: Path, engine: str) -> Footprint:
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
-        [sys.executable, "-m", "edge_ser.bench_process", str(path.resolve()), engine],
+        [sys.executable, "-m", "edge_ser.bench.process", str(path.resolve()), engine],
         env=environment,
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.bench_clips import ClipChoice
+from edge_ser.bench.clips import ClipChoice
 from edge_ser.metrics import Score, score, softmax
 from firmware_host.contract import read_contract
 from firmware_host.engines import Engine

@@ -1,7 +1,7 @@
-"""`python -m edge_ser.bench_process FILE ENGINE`: what loading and running a model takes.
+"""`python -m edge_ser.bench.process FILE ENGINE`: what loading and running a model takes.
 
 A program of its own, so that it holds what a device would hold and nothing else: it prints
-the fields of `edge_ser.bench_speed.Footprint` as JSON.
+the fields of `edge_ser.bench.speed.Footprint` as JSON.
 """
 
 import importlib

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from edge_ser.bench import BenchResult, BenchRow
-from edge_ser.bench_clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN
-from edge_ser.bench_recognition import CONFIDENCE, CorpusScore
-from edge_ser.bench_speed import LOADS
+from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN
+from edge_ser.bench.measure import BenchResult, BenchRow
+from edge_ser.bench.recognition import CONFIDENCE, CorpusScore
+from edge_ser.bench.speed import LOADS
+from edge_ser.metrics import percent
 from firmware_host.files import write_whole
 
 NOTHING = "-"
@@ -63,7 +64,7 @@ def write_report(result: BenchResult, out_dir: Path) -> tuple[Path, ...]:
         out_dir / MARKDOWN_FILE: to_markdown(result, can_plot()).encode(),
     }
     if can_plot():
-        from edge_ser.bench_plot import draw
+        from edge_ser.bench.plot import draw
 
         for suffix, picture in draw(result).items():
             written[out_dir / f"{PLOT_STEM}.{suffix}"] = picture
@@ -229,16 +230,16 @@ def _score_line(row: BenchRow, score: CorpusScore) -> tuple[str, ...]:
         row.file,
         row.engine,
         f"{score.clips:,} of {score.clips_available:,}" if limited else f"{score.clips:,}",
-        _percent(score.uar),
+        percent(score.uar),
         _percent_interval(score.uar_interval),
-        _percent(score.accuracy),
+        percent(score.accuracy),
         _percent_interval(score.accuracy_interval),
         NOTHING if against is None else f"{against.uar_points:+.1f}",
         NOTHING
         if against is None or against.uar_points_interval is None
         else "{:+.1f} to {:+.1f}".format(*against.uar_points_interval),
         NOTHING if against is None else f"{against.accuracy_points:+.1f}",
-        NOTHING if against is None else _percent(against.agreement),
+        NOTHING if against is None else percent(against.agreement),
     )
 
 
@@ -255,15 +256,11 @@ def _protocol(score: CorpusScore) -> str:
 def _headline(score: CorpusScore | None) -> str:
     if score is None:
         return NOTHING
-    return _percent(score.uar) + (" (seen)" if score.status == SEEN else "")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+    return percent(score.uar) + (" (seen)" if score.status == SEEN else "")
 
 
 def _percent_interval(interval: Sequence[float] | None) -> str:
-    return NOTHING if interval is None else " to ".join(map(_percent, interval))
+    return NOTHING if interval is None else " to ".join(map(percent, interval))
 
 
 def _count(number: int | None) -> str:
