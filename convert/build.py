@@ -195,8 +195,11 @@ class _Builder:
         hidden, n_in = self.model.lstm_hidden, x.shape[1]
         out = self._value("gfb", (x.shape[0], 2 * hidden), "state")
         if self.target == MICRO:
-            directions = [one_scale_a_gate(self._direction(name, n_in)) for name in DIRECTIONS]
-            return self._add(FusedBiLstm(x, out, *directions, cell_exponent(x.shape[0])))
+            forward, backward = (
+                one_scale_a_gate(self._direction(name, n_in)) for name in DIRECTIONS
+            )
+            exponent = cell_exponent(x.shape[0])
+            return self._add(FusedBiLstm(x, out, forward, backward, exponent))
         gates = self.grids["gfb.gates"] if self.quantised else None
         forward, backward = (self._direction(name, n_in) for name in DIRECTIONS)
         return self._add(BiLstm(x, out, forward, backward, gates))

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.fixed_point import (
-    INT16_MAX,
-    INT16_MIN,
     Int64,
     Multiplier,
     clip16,
@@ -27,7 +25,6 @@ from convert.graph import (
     FusedBiLstm,
     Graph,
     Grid,
-    LstmDirection,
     MaxPool,
     MeanOverTime,
     Operator,
@@ -77,7 +74,7 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
             columns = _columns(
                 _centred(operator.x, values)[:, None], operator.weight.values.shape[1]
             )
-            return _product(operator.x, out, operator.weight, columns)[:, 0]
+            return np.asarray(_product(operator.x, out, operator.weight, columns)[:, 0])
         case Sigmoid():
             return _sigmoid(operator, values)
         case ScaleChannels():
@@ -85,17 +82,12 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
             scales = _single(operator.x) * _single(operator.factors) / _single(out)
             return _onto(Multiplier.of(scales)(product), out)
         case FusedBiLstm():
-            x = _centred(operator.x, values)
-            states = [
-                _lstm(operator, operator.forward, x),
-                _lstm(operator, operator.backward, x[::-1]),
-            ]
-            return np.concatenate(states, axis=1)
+            return _lstm(operator, _centred(operator.x, values))
         case Concat():
-            return np.concatenate([values[part.name] for part in operator.parts])
+            return np.asarray(np.concatenate([values[part.name] for part in operator.parts]))
         case Dense():
             x = _centred(operator.x, values)[None]
-            return _product(operator.x, out, operator.weight, x, operator.relu)[0]
+            return np.asarray(_product(operator.x, out, operator.weight, x, operator.relu)[0])
     raise ValueError(f"{type(operator).__name__} is not in the graph of a microcontroller")
 
 
@@ -150,30 +142,39 @@ def _sigmoid(operator: Sigmoid, values: dict[str, Array]) -> Array:
     return _onto(np.floor(steps + np.float32(0.5)).astype(np.int64), operator.out)
 
 
-def _lstm(operator: FusedBiLstm, direction: LstmDirection, x: Int64) -> Array:
-    """States of one direction. Shape: (time, n_in) to (time, hidden)."""
-    out = operator.out
-    onto_gates = _gate_factors(direction.input, _single(operator.x))
-    from_input = onto_gates(_accumulate(x, direction.input.values, direction.input.bias))
-    onto_gates = _gate_factors(direction.recurrent, _single(out))
+def _lstm(operator: FusedBiLstm, x: Int64) -> Array:
+    """States of both directions, which are computed side by side.
+
+    Shape: (time, n_in) to (time, 2 * hidden)
+    """
+    out, hidden = operator.out, operator.hidden
+    directions = (operator.forward, operator.backward)
+    onto_gates = _gate_factors([d.input for d in directions], _single(operator.x))
+    sums = [
+        _accumulate(rows, direction.input.values, direction.input.bias)
+        for direction, rows in zip(directions, (x, x[::-1]), strict=True)
+    ]
+    from_input = clip16(onto_gates(np.stack(sums, axis=1)))  # (time, 2, 4 * hidden)
+    onto_gates = _gate_factors([d.recurrent for d in directions], _single(out))
+    recurrent = np.stack([d.recurrent.values.T for d in directions]).astype(np.float64)
     onto_state = Multiplier.of(2.0 ** (2 * ACTIVATION_EXPONENT) / _scale(out))
     cell_bits = operator.cell_exponent + 15
-    cell = h = np.zeros(operator.hidden, np.int64)
+    cell = h = np.zeros((len(directions), hidden), np.int64)
     states = []
-    for row in clip16(from_input):
-        from_state = onto_gates(_accumulate(h[None], direction.recurrent.values, None)[0])
-        gates = np.split(clip16(row + from_state), 4)
-        i, f, o = (sigmoid16(gates[index], GATE_INTEGER_BITS) for index in (0, 1, 3))
-        g = tanh16(gates[2], GATE_INTEGER_BITS)
+    for row in from_input:
+        products = (h[:, None].astype(np.float64) @ recurrent)[:, 0].astype(np.int64)
+        i, f, g, o = np.split(clip16(row + onto_gates(products)), 4, axis=1)
+        i, f, o = sigmoid16(np.stack([i, f, o]), GATE_INTEGER_BITS)
+        g = tanh16(g, GATE_INTEGER_BITS)
         kept = shift_right(f * cell, -ACTIVATION_EXPONENT)
-        new = shift_right(i * g, operator.cell_exponent - 2 * ACTIVATION_EXPONENT)
-        cell = np.clip(kept + new, INT16_MIN, INT16_MAX)
+        cell = clip16(kept + shift_right(i * g, operator.cell_exponent - 2 * ACTIVATION_EXPONENT))
         state = _onto(onto_state(o * tanh16(cell, cell_bits)), out)
-        states.append(state)
+        states.append(state.reshape(-1))
         h = state.astype(np.int64) - _grid(out).zero_point
     return np.stack(states)
 
 
-def _gate_factors(weight: Weight, x_scale: np.float32) -> Multiplier:
-    assert weight.scale is not None
-    return Multiplier.of(weight.scale * x_scale / np.float32(2.0**GATE_EXPONENT))
+def _gate_factors(weights: list[Weight], x_scale: np.float32) -> Multiplier:
+    """In single precision, as the kernel has them. Shape: (directions, 4 * hidden)."""
+    scales = np.stack([np.asarray(weight.scale, np.float32) for weight in weights])
+    return Multiplier.of(scales * x_scale / np.float32(2.0**GATE_EXPONENT))
