@@ -1,5 +1,7 @@
 """The graph executed by numpy: in float, and in integers as the kernels compute.
 
+A microcontroller's graph is computed by `micro_reference`; what follows is for the others.
+
 Accumulators are exact integers (kept as float64, whose products numpy hands to BLAS: below
 2**53 not a bit is lost); a result goes onto its grid by one multiplication and rounding to
 the nearest, ties to even. Kernels that multiply in float32 (XNNPACK,
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert import micro_reference
 from convert.graph import (
     BiLstm,
     ChannelConv,
@@ -19,6 +22,7 @@ from convert.graph import (
     Conv1d,
     Dense,
     Dequantize,
+    FusedBiLstm,
     Graph,
     Grid,
     LstmDirection,
@@ -38,6 +42,7 @@ from convert.scheme import (
     SIGMOID_ZERO_POINT,
     STATE_SCALE,
 )
+from convert.targets import MICRO
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -51,7 +56,9 @@ def run(graph: Graph, features: Float32) -> Float32:
         - features: (window_frames, n_features), float32, normalised
         - returns: (n_labels,), float32
     """
-    return np.asarray(run_all(graph, features)[graph.outputs[0].name], np.float32)
+    out = graph.outputs[0]
+    logits = run_all(graph, features)[out.name]
+    return np.asarray(logits, np.float32) if out.grid is None else from_grid(logits, out.grid)
 
 
 def run_all(graph: Graph, features: Float32) -> dict[str, Array]:
@@ -61,6 +68,9 @@ def run_all(graph: Graph, features: Float32) -> dict[str, Array]:
     (3, 2, time, 4 * hidden), which is the input's part, the state's part and their sum, of
     each direction at each of its steps.
     """
+    if graph.target == MICRO:
+        assert graph.inputs[0].grid
+        return micro_reference.run_all(graph, to_grid(features, graph.inputs[0].grid))
     values: dict[str, Array] = {graph.inputs[0].name: np.asarray(features, np.float32)}
     for operator in graph.operators:
         values[operator.out.name] = _execute(operator, values)
@@ -128,6 +138,8 @@ def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PL
         case Dense():
             x = _centred(operator.x, values)[None]
             return np.asarray(_product(operator.x, out, operator.weight, x, operator.relu)[0])
+        case FusedBiLstm():
+            raise ValueError("a fused LSTM stands in a microcontroller's graph alone")
 
 
 def _centred(value: Value, values: dict[str, Array]) -> Array:
