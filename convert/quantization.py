@@ -35,7 +35,7 @@ def quantise_network(
     out: dict[str, NDArray[Any]] = {}
     for name, tensor in tensors.items():
         if not name.endswith(BIAS):
-            out[name], out[f"{name}_scale"] = quantise_weight(tensor)
+            out[name], out[f"{name}_scale"] = quantise_weight(tensor, config.rows_a_scale(name))
     for name, tensor in tensors.items():
         if name.endswith(BIAS):
             layer = name.removesuffix(BIAS)
@@ -49,15 +49,19 @@ def quantise_network(
     return out
 
 
-def quantise_weight(weight: Float32) -> tuple[NDArray[np.int8], Float32]:
+def quantise_weight(weight: Float32, rows_a_scale: int = 1) -> tuple[NDArray[np.int8], Float32]:
     """A weight's int8 steps and scales: the largest magnitude of a channel is 127 steps.
+
+    Args:
+        rows_a_scale: so many output channels in a row have one scale, the largest of theirs.
 
     Shape:
         - weight: (out, ...), or (n,) for a kernel of one output channel
         - returns: the weight's; (out,)
     """
     rows = weight.reshape(1, -1) if weight.ndim == 1 else weight.reshape(len(weight), -1)
-    largest = np.abs(rows).max(axis=1) / np.float32(WEIGHT_QMAX)
-    scale = np.maximum(largest, np.float32(SMALLEST_WEIGHT_SCALE))
+    largest = np.abs(rows).reshape(len(rows) // rows_a_scale, -1).max(axis=1)
+    scales = np.maximum(largest / np.float32(WEIGHT_QMAX), np.float32(SMALLEST_WEIGHT_SCALE))
+    scale = np.repeat(scales, rows_a_scale)
     steps = np.rint(rows / scale[:, None]).clip(-WEIGHT_QMAX, WEIGHT_QMAX)
     return steps.astype(np.int8).reshape(weight.shape), scale

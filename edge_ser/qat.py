@@ -164,10 +164,11 @@ class Quantizer(nn.Module):
         self.zero_point.fill_(grid.zero_point)
 
 
-def weight_scale(weight: Tensor) -> Tensor:
+def weight_scale(weight: Tensor, rows_a_scale: int = 1) -> Tensor:
     """Scale of each output channel (first axis), as `convert.quantization` writes it down."""
-    largest = weight.detach().abs().flatten(1).amax(dim=1)
-    return (largest / WEIGHT_QMAX).clamp(min=SMALLEST_WEIGHT_SCALE)
+    largest = weight.detach().abs().reshape(len(weight) // rows_a_scale, -1).amax(dim=1)
+    scale = (largest / WEIGHT_QMAX).clamp(min=SMALLEST_WEIGHT_SCALE)
+    return scale.repeat_interleave(rows_a_scale)
 
 
 class QuantizedEmotionNet(nn.Module):
@@ -249,10 +250,13 @@ class QuantizedEmotionNet(nn.Module):
         self, name: str, input_scale: Tensor, weight: str = "weight"
     ) -> tuple[Tensor, Tensor]:
         """A weight on its int8 grid and its bias on the int32 grid of the accumulator."""
-        rounded, scale = _round_weight(self.weight(f"{name}.{weight}"))
+        rounded, scale = self._round_weight(f"{name}.{weight}")
         accumulator = scale * input_scale.detach()
         bias = _round(self.weight(f"{name}.bias"), accumulator, INT32_MIN, INT32_MAX)
         return rounded, bias
+
+    def _round_weight(self, name: str) -> tuple[Tensor, Tensor]:
+        return _round_weight(self.weight(name), self.config.rows_a_scale(name))
 
     def _dense(self, name: str, x: Tensor, input_scale: Tensor) -> Tensor:
         weight, bias = self._rounded(name, input_scale)
@@ -287,7 +291,7 @@ class QuantizedEmotionNet(nn.Module):
             weight, bias = self._rounded(f"gfb.{direction}", x_scale, "input")
             part = gates(functional.linear(x, weight, bias) * double)
             from_input.append(part if direction == "forward" else part.flip(1))
-            weight, _ = _round_weight(self.weight(f"gfb.{direction}.recurrent"))
+            weight, _ = self._round_weight(f"gfb.{direction}.recurrent")
             recurrent.append((weight * double[:, None]).T)
         steps = torch.stack(from_input)  # (2, batch, time, 4 * hidden)
         back = torch.stack(recurrent)  # (2, hidden, 4 * hidden)
@@ -333,9 +337,9 @@ class QuantizedEmotionNet(nn.Module):
         return net
 
 
-def _round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+def _round_weight(weight: Tensor, rows_a_scale: int = 1) -> tuple[Tensor, Tensor]:
     """A weight on its int8 grid, and the scale of each output channel."""
-    scale = weight_scale(weight)
+    scale = weight_scale(weight, rows_a_scale)
     steps = scale.reshape(-1, *[1] * (weight.dim() - 1))
     return _round(weight, steps, -WEIGHT_QMAX, WEIGHT_QMAX), scale
 
