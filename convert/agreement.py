@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.graph import Dequantize, Graph
+from convert.graph import Graph
 from convert.recordings import Recording
 from convert.reference import run
 from firmware_host.contract import Contract
@@ -84,8 +84,7 @@ class Yardstick:
     ) -> None:
         self.recordings, self.temperature = recordings, temperature
         self._tell = on_recording or (lambda _done, _total: None)
-        last = graph.operators[-1]
-        self.step = last.x.grid.scale if isinstance(last, Dequantize) and last.x.grid else None
+        self.step = graph.output_grid.scale if graph.output_grid else None
         self._expected = self._logits(lambda window: run(graph, window))
 
     def measure(self, engine: Engine) -> Agreement:
@@ -127,13 +126,18 @@ def yardsticks(
     return out
 
 
-def measure_file(path: Path, held_against: Mapping[str, Yardstick]) -> dict[str, Any]:
+def measure_file(
+    path: Path, held_against: Mapping[str, Yardstick], reference_kernels: bool = False
+) -> dict[str, Any]:
     """What a file's entry of `report.json` says of its agreement.
+
+    Args:
+        reference_kernels: of the engine, in place of its fast ones.
 
     Raises:
         EdgeSerError: when no engine that reads the file is installed.
     """
-    engine = load_engine(path)
+    engine = load_engine(path, reference_kernels=reference_kernels)
     return {name: stick.measure(engine).to_dict() for name, stick in held_against.items()}
 
 
@@ -164,13 +168,15 @@ def label_of(logits: Float32, temperature: float) -> int:
 
 def render(report: Mapping[str, Any]) -> "Table":
     """The agreement of all files as a table for a terminal."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{report['name']} against the numpy reference, in steps of the logits")
-    table.add_column("file")
-    table.add_column("on")
+    title = "differences from the numpy reference, int8 logits in steps of their grid"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for heading in ("file", "on"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("windows", "largest", "mean", "equal labels"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for file in report["files"]:
         for name, what in ((GOLDEN, "golden vectors"), (CLIPS, "clips")):
             if name in file:

@@ -124,7 +124,7 @@ def _squared_error(values: Float32, grid: Grid) -> float:
     np.clip(steps, QMIN - grid.zero_point, QMAX - grid.zero_point, out=steps)
     steps *= np.float32(grid.scale)
     steps -= values
-    return float(np.mean(np.square(steps), dtype=np.float64))
+    return float(np.mean(np.square(steps, dtype=np.float64)))
 
 
 def _some_of(values: Float32, most: int) -> Float32:

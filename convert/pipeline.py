@@ -1,8 +1,8 @@
 """The whole way from a checkpoint to model files: build, write, prove, report.
 
-Every file is written beside its place and moved there once it has passed the checks: an
-INT8 file with a float weight, or one whose answers differ from the reference, is not left
-lying about under the name of a good one.
+Every file is written beside its place and moved there whole, and an INT8 file with a float
+weight is refused before. How far a file's answers are from the reference's stands in the
+report.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from convert.agreement import measure_file, yardsticks
 from convert.architecture import count_macs, count_parameters
 from convert.build import build_graph
+from convert.c_array import c_header, c_source
 from convert.calibration import calibrate as calibrate_grids
 from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.graph import Graph
@@ -21,7 +22,8 @@ from convert.onnx_writer import write_onnx
 from convert.quantization import quantise_network
 from convert.recordings import find_recordings, read_recordings, some_windows
 from convert.reference import run
-from convert.report import check_int8, describe
+from convert.report import check_int8, check_micro, describe
+from convert.targets import MICRO, PI, targets_of
 from convert.tflite_writer import write_tflite
 from firmware_host.contract import (
     FORMAT_VERSION,
@@ -77,11 +79,24 @@ class _Variant:
 
     Args:
         method: of its quantization; None for the float network.
+        target: whose kernels its files are for.
     """
 
     kind: str
     checkpoint: Checkpoint
     method: str | None
+    target: str = PI
+
+    def for_target(self, target: str) -> "_Variant":
+        """The same network in files for another target."""
+        if target == self.target:
+            return self
+        return replace(self, kind=f"{target}.{self.kind}", target=target)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of its model files."""
+        return ("tflite",) if self.target == MICRO else ("onnx", "tflite")
 
 
 def convert(
@@ -91,8 +106,12 @@ def convert(
     on_step: Tell | None = None,
     calibrate: Sequence[Path] = (),
     clips: Sequence[Path] = (),
+    target: str = PI,
+    c_array: bool = False,
 ) -> Conversion:
     """Write NAME.float32.onnx, NAME.float32.tflite, their int8 twins, and report.json.
+
+    For the target `micro` the INT8 file is NAME.micro.int8.tflite.
 
     The scales of NAME.int8 are those that quantization-aware training learned. With recordings
     for a calibration, NAME.ptq.int8 files are written too: the float network quantised after
@@ -107,6 +126,8 @@ def convert(
             spread over them, are heard.
         clips: audio files or folders of them, on which every file is held against the
             reference besides the golden vectors; at most `MOST_CLIPS`, evenly spread.
+        target: whose kernels the INT8 files are for, one of `targets.TARGETS` or "all".
+        c_array: write the `micro` file as C too: NAME.micro.c and NAME.micro.h.
 
     Raises:
         EdgeSerError: when the checkpoint or a recording cannot be read, or the folder not
@@ -120,31 +141,44 @@ def convert(
             f"the checkpoint {trained.name} was trained without quantization: give recordings "
             "to calibrate INT8 files on with --calibrate DIR, or choose --no-int8"
         )
-    variants = [_Variant(FLOAT32, trained, None)]
+    targets = targets_of(target)
+    if c_array and not (int8 and MICRO in targets):
+        raise EdgeSerError(
+            "a C array is made of the INT8 file for microcontrollers: "
+            "choose --int8 and the target micro, or all"
+        )
+    quantised = []
     if int8 and trained.qat_tensors:
-        variants.append(_Variant(INT8, trained, QAT_METHOD))
+        quantised.append(_Variant(INT8, trained, QAT_METHOD))
     if int8 and calibrate:
-        variants.append(_quantised_after_training(trained, calibrate, tell))
+        quantised.append(_quantised_after_training(trained, calibrate, tell))
+    variants = [_Variant(FLOAT32, trained, None)]
+    variants += [variant.for_target(target) for variant in quantised for target in targets]
     contract = contract_of(trained, build_graph(trained, quantised=False))
     heard = read_recordings(find_recordings(clips), contract, MOST_CLIPS, _counter(tell, "reading"))
     files, described = [], []
     for variant in variants:
         tell(f"building the {variant.kind} graph")
-        graph = build_graph(variant.checkpoint, quantised=variant.method is not None)
+        quantise, micro = variant.method is not None, variant.target == MICRO
+        graph = build_graph(variant.checkpoint, quantise, variant.target)
         contract = contract_of(variant.checkpoint, graph, variant.method or QAT_METHOD)
         held_against = yardsticks(
             graph, contract, heard, _counter(tell, f"comparing {variant.kind} on")
         )
-        for suffix in ("onnx", "tflite"):
+        for suffix in variant.suffixes:
             path = out_dir / f"{trained.name}.{variant.kind}.{suffix}"
             tell(f"writing {path.name}")
             data = encode(graph, contract, suffix)
             if graph.quantised:
                 check_int8(path.name, data)
+            if micro:
+                check_micro(path.name, data)
             write_whole(path, data)
             tell(f"checking {path.name} against the reference")
-            described.append(describe(path) | measure_file(path, held_against))
+            described.append(describe(path) | measure_file(path, held_against, micro))
             files.append(path)
+            if micro and c_array:
+                files += _write_c(path, graph, contract, data)
     report = {
         "name": trained.name,
         "parameters": count_parameters(trained.model),
@@ -170,6 +204,15 @@ def _quantised_after_training(
     tensors = quantise_network(trained.model, trained.float_tensors, grids)
     method = f"post-training, calibrated on {len(heard)} recordings"
     return _Variant(POST_TRAINING, replace(trained, qat_tensors=tensors), method)
+
+
+def _write_c(path: Path, graph: Graph, contract: Contract, data: bytes) -> list[Path]:
+    """The source and the header of a model file, beside it."""
+    stem = path.name.removesuffix(".tflite").removesuffix(f".{INT8}")
+    source, header = path.with_name(f"{stem}.c"), path.with_name(f"{stem}.h")
+    write_whole(header, c_header(graph, contract, data))
+    write_whole(source, c_source(header.name, contract, data))
+    return [source, header]
 
 
 def _counter(tell: Tell, doing: str, what: str = "recording") -> Callable[[int, int], None]:
@@ -201,6 +244,12 @@ def contract_of(checkpoint: Checkpoint, graph: Graph, method: str = QAT_METHOD) 
             "activations": "int8, affine, per tensor; the LSTM's cell float32",
             "biases": "int32",
             "method": method,
+            "target": graph.target,
+        }
+    if graph.target == MICRO:
+        quantization |= {
+            "weights": "int8, symmetric, per output channel; the LSTM's per gate",
+            "activations": "int8, affine, per tensor; the LSTM's gates and cell int16",
         }
     facts = checkpoint.training
     contract = Contract(
