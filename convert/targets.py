@@ -1,5 +1,7 @@
 """The devices that an INT8 file is written for, by whose kernels compute it."""
 
+from firmware_host.errors import EdgeSerError
+
 PI = "pi"
 """Small Linux machines: onnxruntime, or TFLite with XNNPACK; float32 in and out."""
 
@@ -7,6 +9,19 @@ MICRO = "micro"
 """Microcontrollers, TensorFlow Lite Micro: nothing but integers, int8 in and out."""
 
 TARGETS = (PI, MICRO)
+ALL = "all"
+
+
+def targets_of(choice: str) -> tuple[str, ...]:
+    """The targets that a person chose: one by its name, or `ALL`.
+
+    Raises:
+        EdgeSerError: when it is neither.
+    """
+    if choice not in (*TARGETS, ALL):
+        raise EdgeSerError(f"there is no target {choice!r}: choose {', '.join(TARGETS)} or {ALL}")
+    return TARGETS if choice == ALL else (choice,)
+
 
 MICRO_OPERATORS = frozenset(
     {

@@ -47,6 +47,22 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="What the INT8 files are for: pi (onnxruntime, or TFLite with XNNPACK), micro "
+            "(TensorFlow Lite Micro: integers only, int8 in and out, NAME.micro.int8.tflite), "
+            "or all.",
+        ),
+    ] = "pi",
+    c_array: Annotated[
+        bool,
+        typer.Option(
+            "--c-array",
+            help="Write the micro file as C too, with what firmware must know to feed it: "
+            "NAME.micro.c and NAME.micro.h.",
+        ),
+    ] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Write NAME.float32 and NAME.int8 files of a checkpoint, each as ONNX and as TFLite.
@@ -64,6 +80,8 @@ def convert(
     • edge-ser convert --int8 runs/ravdess-1/ravdess-1.safetensors -o models
 
     • edge-ser convert --int8 --calibrate recordings/ runs/mine/mine.safetensors
+
+    • edge-ser convert --int8 --target micro --c-array -o firmware
     """
     import json
     import sys
@@ -86,6 +104,8 @@ def convert(
             status.update,
             calibrate or (),
             clips or (),
+            target,
+            c_array,
         )
     if json_output:
         json.dump(conversion.report, sys.stdout, indent=2)
