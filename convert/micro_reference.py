@@ -52,11 +52,12 @@ def run_all(graph: Graph, features: Array) -> dict[str, Array]:
     """
     values: dict[str, Array] = {graph.inputs[0].name: features}
     for operator in graph.operators:
-        values[operator.out.name] = _execute(operator, values)
+        values[operator.out.name] = execute(operator, values)
     return values
 
 
-def _execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PLR0911
+def execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PLR0911
+    """What one operator makes of the values that it reads, in the kernels' fixed point."""
     out = operator.out
     match operator:
         case Conv1d():
