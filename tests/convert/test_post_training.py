@@ -128,8 +128,10 @@ def test_without_recordings_one_sentence_says_what_to_do(
         ([float_only, "--calibrate", tmp_path], "no audio file"),
         ([float_only, "--calibrate", recordings, "--no-int8"], "--no-int8"),
     ):
-        command = [sys.executable, "-m", "edge_ser", "convert", *map(str, arguments), "-o", out]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        command = [sys.executable, "-m", "edge_ser", "convert", "-o", out, *arguments]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 2, done.stderr
         assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
         assert not out.exists()
@@ -143,5 +145,5 @@ def test_a_recording_that_cannot_be_read_is_named(
     broken.write_bytes(b"no audio")
     for options in ({"calibrate": [broken]}, {"clips": [broken], "int8": False}):
         with pytest.raises(EdgeSerError, match=r"broken\.wav"):
-            convert(float_only, tmp_path / "out", **options)  # type: ignore[arg-type]
+            convert(float_only, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
