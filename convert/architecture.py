@@ -77,8 +77,9 @@ class ModelConfig:
         return self.lstm_hidden if shared else 1
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """As plain JSON types; rows with scales of their own go without saying, as ever."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: v for k, v in values.items() if (k, v) != ("lstm_scales", ROW)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":

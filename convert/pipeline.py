@@ -142,6 +142,8 @@ def convert(
             "to calibrate INT8 files on with --calibrate DIR, or choose --no-int8"
         )
     targets = targets_of(target)
+    if not int8 and targets != (PI,):
+        raise EdgeSerError(f"the target {target} has INT8 files alone: leave --no-int8 out")
     if c_array and not (int8 and MICRO in targets):
         raise EdgeSerError(
             "a C array is made of the INT8 file for microcontrollers: "

@@ -63,6 +63,14 @@ def train(
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
     gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,
     alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
+    lstm_scales: Annotated[
+        str,
+        typer.Option(
+            help="Of the LSTM's int8 weights: row, a scale for each, or gate, one for each "
+            "gate's rows. Kernels of microcontrollers have one for each gate's: of a model "
+            "trained so, `convert --target micro` rounds no weight again."
+        ),
+    ] = "row",
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or auto: a GPU when there is one.")
     ] = "auto",
@@ -96,7 +104,9 @@ def train(
     if device == "cuda" and not gpu:
         raise EdgeSerError("no CUDA device was found: use --device cpu, or auto")
     recipe = make_recipe(tuple(corpus), data, fold, size, name)
-    recipe = recipe.with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb).with_settings(
+    recipe = recipe.with_switches(
+        use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales
+    ).with_settings(
         epochs=epochs,
         qat_epochs=qat_epochs,
         batch_size=batch_size,
