@@ -81,7 +81,8 @@ def _lstm(operator: BiLstm, direction: LstmDirection, x: Array) -> Array:
         opened = micro_reference.execute(Sigmoid(total, gates), {total.name: added})
         i, f, g, o = np.split(reference.from_grid(opened, _grid(gates)), reference.N_GATES)
         cell = f * cell + i * (np.float32(2.0) * g - np.float32(1.0))
-        h = _to_grid(o * np.tanh(cell), state)
+        # From double precision, as a C library's tanhf is all but correctly rounded.
+        h = _to_grid(o * np.tanh(cell.astype(np.float64)).astype(np.float32), state)
         states.append(h)
     return np.stack(states)
 
