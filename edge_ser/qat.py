@@ -6,17 +6,24 @@ learned scales (LSQ, arXiv 1902.08153); biases int32. The LSTM's two matrix prod
 int8 gate pre-activations on one shared scale, so that adding them is an integer addition;
 all four gates pass one int8 sigmoid, tanh(x) as 2 sigmoid(2x) - 1 with the candidate's rows
 doubled; the cell stays in float32; the hidden state is int8 at 1/128.
+
+That is what is trained. The kernels of microcontrollers compute the LSTM in 16 bits, which is
+finer: a trained network can be simulated so too (`from_export` with the target `micro`).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convert.architecture import DIRECTIONS, ModelConfig, activations, input_grid
+from convert.architecture import DIRECTIONS, GATE, ModelConfig, activations, input_grid
+from convert.build import cell_exponent
 from convert.calibration import VALUES_KEPT, Observer
+from convert.fixed_point import INT16_MAX, INT16_MIN
 from convert.graph import Grid
+from convert.micro_reference import GATE_EXPONENT
 from convert.quantization import quantise_network
 from convert.scheme import (
     INT32_MAX,
@@ -29,6 +36,7 @@ from convert.scheme import (
     STATE_SCALE,
     WEIGHT_QMAX,
 )
+from convert.targets import MICRO, PI
 from edge_ser.model import Alfb, EmotionNet
 
 CALIBRATION_PORTIONS = 16  # an activation is seen in so many portions, or more, while calibrating
@@ -180,10 +188,14 @@ class QuantizedEmotionNet(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, tensors: Mapping[str, Tensor], dropout: float = 0.0
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, Tensor],
+        dropout: float = 0.0,
+        target: str = PI,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.target = config, target
         self.names = tuple(tensors)
         self.dropout = nn.Dropout(dropout)
         # Parameter names may not hold dots: the tensors are kept under `a/b/c`.
@@ -234,7 +246,8 @@ class QuantizedEmotionNet(nn.Module):
                 x = functional.max_pool1d(x, pool)
         means = [x.mean(dim=2)] if config.use_alfb else []
         if config.use_gfb:
-            means.append(self._lstm(x.transpose(1, 2), x_grid).mean(dim=1))
+            lstm = self._fused_lstm if self.target == MICRO else self._lstm
+            means.append(lstm(x.transpose(1, 2), x_grid).mean(dim=1))
         fused, grid = self._grid("fusion", torch.cat(means, dim=1))
         hidden = self._dense("hidden", self.dropout(fused), grid)
         hidden, grid = self._grid("hidden", hidden)
@@ -306,6 +319,30 @@ class QuantizedEmotionNet(nn.Module):
             states.append(h)
         return torch.stack(states, dim=2).permute(1, 2, 0, 3).flatten(2)
 
+    def _fused_lstm(self, x: Tensor, x_scale: Tensor) -> Tensor:
+        """As `_lstm`, in 16 bits (see `convert.graph.FusedBiLstm`)."""
+        gate_step, cell_step = 2.0**GATE_EXPONENT, 2.0 ** cell_exponent(x.shape[1])
+        from_input, recurrent = [], []
+        for direction in DIRECTIONS:
+            weight, bias = self._rounded(f"gfb.{direction}", x_scale, "input")
+            part = _round16(functional.linear(x, weight, bias), gate_step)
+            from_input.append(part if direction == "forward" else part.flip(1))
+            weight, _ = self._round_weight(f"gfb.{direction}.recurrent")
+            recurrent.append(weight.T)
+        steps, back = torch.stack(from_input), torch.stack(recurrent)
+        h = x.new_zeros(2, x.shape[0], self.config.lstm_hidden)
+        cell = torch.zeros_like(h)
+        states = []
+        for step in steps.unbind(dim=2):
+            total = _round16(step + _round16(torch.bmm(h, back), gate_step), gate_step)
+            i, f, g, o = total.chunk(4, dim=2)
+            kept = _round16(torch.sigmoid(f) * cell, cell_step)
+            new = _round16(torch.sigmoid(i) * torch.tanh(g), cell_step)
+            cell = _round16(kept + new, cell_step)
+            h = _round(torch.sigmoid(o) * torch.tanh(cell), STATE_SCALE, QMIN, QMAX)
+            states.append(h)
+        return torch.stack(states, dim=2).permute(1, 2, 0, 3).flatten(2)
+
     def export(self) -> dict[str, Tensor]:
         """What the INT8 files hold: see `convert.quantization.quantise_network`."""
         tensors = {name: self.weight(name).detach().cpu().numpy() for name in self.names}
@@ -315,9 +352,16 @@ class QuantizedEmotionNet(nn.Module):
 
     @classmethod
     def from_export(
-        cls, config: ModelConfig, exported: Mapping[str, Tensor]
+        cls, config: ModelConfig, exported: Mapping[str, Tensor], target: str = PI
     ) -> "QuantizedEmotionNet":
-        """The network that gives exactly what `export` described."""
+        """The network that gives exactly what `export` described.
+
+        Args:
+            target: in whose arithmetic, one of `convert.targets.TARGETS`. For `micro` the
+                LSTM's weights lie on one scale a gate, as conversion puts them.
+        """
+        if target == MICRO:
+            config = replace(config, lstm_scales=GATE)
         floats: dict[str, Tensor] = {}
         for name, tensor in exported.items():
             if f"{name}_scale" in exported:
@@ -329,7 +373,7 @@ class QuantizedEmotionNet(nn.Module):
                 weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
                 grid = exported[f"activation.{input_grid(config, layer)}.scale"]
                 floats[name] = tensor.float() * exported[f"{weight_name}_scale"] * grid
-        net = cls(config, floats)
+        net = cls(config, floats, target=target)
         for name in activations(config):
             quantizer = net.quantizer(name)
             quantizer.scale.data.copy_(exported[f"activation.{name}.scale"][0])
@@ -342,6 +386,10 @@ def _round_weight(weight: Tensor, rows_a_scale: int = 1) -> tuple[Tensor, Tensor
     scale = weight_scale(weight, rows_a_scale)
     steps = scale.reshape(-1, *[1] * (weight.dim() - 1))
     return _round(weight, steps, -WEIGHT_QMAX, WEIGHT_QMAX), scale
+
+
+def _round16(x: Tensor, step: float) -> Tensor:
+    return _round(x, step, INT16_MIN, INT16_MAX)
 
 
 def _sigmoid(x: Tensor) -> Tensor:

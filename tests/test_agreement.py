@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from convert.agreement import golden_recordings, label_of
-from convert.checkpoint import read_checkpoint
-from convert.pipeline import boxed_checkpoint
+from convert.build import build_graph
+from convert.checkpoint import Checkpoint, read_checkpoint
+from convert.pipeline import boxed_checkpoint, contract_of, encode
 from convert.recordings import Recording, read_recording
+from convert.targets import MICRO, PI
 from edge_ser.corpora import load_corpus
 from edge_ser.folds import joint_split
 from edge_ser.qat import QuantizedEmotionNet
@@ -21,6 +23,8 @@ from firmware_host.recognizer import BOXED_ONNX, BOXED_TFLITE
 
 CLIPS = 1000
 AGREEMENT = 0.995
+OTHER_ARITHMETIC = 0.99
+"""Of labels, between a microcontroller's LSTM in 16 bits and the 8 bits that were trained."""
 STEPS = {"reference kernels": 1.0, "XNNPACK": 2.0}
 """How far the logits of the golden vectors may be off, in steps of their grid."""
 
@@ -46,33 +50,67 @@ def labels_of(
     return np.array([label_of(infer(some), temperature) for some in windows])
 
 
-def test_int8_files_and_the_qat_network_agree_on_real_speech(clips: list[Recording]) -> None:
-    checkpoint = read_checkpoint(boxed_checkpoint())
-    tensors = {name: torch.from_numpy(value) for name, value in checkpoint.qat_tensors.items()}
-    net = QuantizedEmotionNet.from_export(checkpoint.model, tensors).eval()
+def by_file(path: Path, reference_kernels: bool = False) -> Callable[[Float32], Float32]:
+    engine = load_engine(path, reference_kernels=reference_kernels)
+    return lambda windows: np.stack([engine.infer(window) for window in windows])
 
-    def by_qat(windows: Float32) -> Float32:
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return read_checkpoint(boxed_checkpoint())
+
+
+def simulated(checkpoint: Checkpoint, clips: list[Recording], target: str) -> NDArray[np.int64]:
+    """What the trained network says in a target's arithmetic."""
+    tensors = {name: torch.from_numpy(value) for name, value in checkpoint.qat_tensors.items()}
+    net = QuantizedEmotionNet.from_export(checkpoint.model, tensors, target).eval()
+
+    def infer(windows: Float32) -> Float32:
         with torch.no_grad():
             return np.asarray(net(torch.from_numpy(windows)))
 
-    def by_file(path: Path) -> Callable[[Float32], Float32]:
-        engine = load_engine(path)
-        return lambda windows: np.stack([engine.infer(window) for window in windows])
+    labels = labels_of(clips, infer, checkpoint.temperature)
+    assert len(set(labels)) == len(checkpoint.labels)  # no network that always says the same
+    return labels
 
-    qat, tflite, onnx = (
-        labels_of(clips, infer, checkpoint.temperature)
-        for infer in (by_qat, by_file(BOXED_TFLITE), by_file(BOXED_ONNX))
+
+@pytest.fixture(scope="module")
+def qat(checkpoint: Checkpoint, clips: list[Recording]) -> NDArray[np.int64]:
+    """What the network says that was trained."""
+    return simulated(checkpoint, clips, PI)
+
+
+def test_int8_files_and_the_qat_network_agree_on_real_speech(
+    checkpoint: Checkpoint, clips: list[Recording], qat: NDArray[np.int64]
+) -> None:
+    tflite, onnx = (
+        labels_of(clips, by_file(path), checkpoint.temperature)
+        for path in (BOXED_TFLITE, BOXED_ONNX)
     )
-    assert len(set(qat)) == len(checkpoint.labels)  # no network that always says the same
     assert np.mean(tflite == qat) >= AGREEMENT
     assert np.mean(onnx == qat) >= AGREEMENT
     assert np.mean((tflite == onnx) & (onnx == qat)) >= AGREEMENT
 
 
+def test_a_microcontrollers_file_agrees_with_it_too(
+    checkpoint: Checkpoint, clips: list[Recording], qat: NDArray[np.int64], tmp_path: Path
+) -> None:
+    """With the network simulated in its arithmetic, and nearly so with the one trained."""
+    graph = build_graph(checkpoint, quantised=True, target=MICRO)
+    path = tmp_path / "micro.tflite"
+    path.write_bytes(encode(graph, contract_of(checkpoint, graph), "tflite"))
+    expected = simulated(checkpoint, clips, MICRO)
+    for reference_kernels in (True, False):
+        found = labels_of(clips, by_file(path, reference_kernels), checkpoint.temperature)
+        assert np.mean(found == expected) >= AGREEMENT
+        assert np.mean(found == qat) >= OTHER_ARITHMETIC
+
+
 @pytest.mark.parametrize("kernels", STEPS)
-def test_the_boxed_tflite_file_gives_its_golden_logits_under_all_kernels(kernels: str) -> None:
+def test_the_boxed_tflite_file_gives_its_golden_logits_under_all_kernels(
+    kernels: str, checkpoint: Checkpoint
+) -> None:
     contract = read_contract(BOXED_TFLITE)
-    checkpoint = read_checkpoint(boxed_checkpoint())
     step = float(checkpoint.qat_tensors["activation.logits.scale"][0])
     engine = load_engine(BOXED_TFLITE, reference_kernels=kernels == "reference kernels")
     for vector, recording in zip(contract.golden, golden_recordings(contract), strict=True):
