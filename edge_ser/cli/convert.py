@@ -32,8 +32,8 @@ def convert(
             "--calibrate",
             metavar="DIR",
             help="Also quantise the float network after training, on grids that fit these "
-            "recordings: a folder of audio files, or one; give it several times for more. "
-            "Writes NAME.ptq.int8 files.",
+            "recordings: a folder of audio files, or one; give it several times for more. At most "
+            "512 windows, evenly spread, are heard. Writes NAME.ptq.int8 files.",
             show_default=False,
         ),
     ] = None,
@@ -69,8 +69,8 @@ def convert(
 
     In the INT8 files the convolutions, the BiLSTM's matrix products and the dense layers
     compute in int8 with the scales that quantization-aware training learned. Each file is
-    checked against a numpy reference before it stands under its name; report.json says what
-    is in it. Needs no torch.
+    measured against a numpy reference of its network; report.json says by how much it is off,
+    and what is in it. Needs no torch.
 
     A checkpoint that was trained without quantization becomes INT8 files by a calibration on
     recordings, best on some that it was trained with.
