@@ -25,9 +25,11 @@ from rich.console import Console
 from convert.architecture import count_macs, count_parameters
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint, read_checkpoint
+from convert.inspection import inspect_file
 from convert.pipeline import boxed_checkpoint, contract_of, convert
-from edge_ser.bench_machine import describe_machine
-from edge_ser.bench_speed import measure_latency
+from convert.targets import ALL
+from edge_ser.bench.machine import describe_machine
+from edge_ser.bench.speed import measure_latency
 from firmware_host.contract import Contract
 from firmware_host.engines import Engine, load_engine
 from firmware_host.errors import EdgeSerError
@@ -120,6 +122,7 @@ def measure(given: argparse.Namespace) -> PiTable:
             n_bytes=file.path.stat().st_size if file.path else None,
             x86_ms=latencies.get(file.name),
             counts=counts.get(file.name, {}),
+            int8_share=inspect_file(file.path).int8_mac_share if file.path else None,
             failure=file.failure or failures.get(file.name) or no_latency.get(file.name, ""),
         )
         for file in files
@@ -133,7 +136,7 @@ def _our_files(checkpoint: Path, models: Path | None) -> list[File]:
     if models is None:
         models = BUILD / "models"
         shutil.rmtree(models, ignore_errors=True)
-        convert(checkpoint, models, on_step=_say)
+        convert(checkpoint, models, on_step=_say, target=ALL)
     found = sorted(path for path in models.iterdir() if path.suffix in (".onnx", ".tflite"))
     return [File(path.name, "edge-ser convert", path) for path in found]
 

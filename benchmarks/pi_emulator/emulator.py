@@ -135,6 +135,7 @@ class Emulator:
             "PATH": os.environ.get("PATH", os.defpath),
             "PI_CPU": core,
             "PYTHONHASHSEED": "0",
+            "OPENBLAS_NUM_THREADS": "1",  # idle threads spin, and are counted too
             "PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, HERE.parent))),
         }
         if counts:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from convert.architecture import DIRECTIONS
 from convert.checkpoint import Checkpoint
-from edge_ser.model import Alfb, EmotionNet
+from edge_ser.model import Alfb, Eca, EmotionNet
 
 LARGEST_DIFFERENCE = 1e-4  # of a logit, from the float reference's
 
@@ -26,9 +26,10 @@ def folded_network(checkpoint: Checkpoint) -> EmotionNet:
             block.conv.bias = nn.Parameter(tensors[f"alfb.{index}.bias"])
             block.norm = nn.Identity()  # type: ignore[assignment]
             if checkpoint.model.use_eca:
+                assert isinstance(block.eca, Eca)
                 block.eca.conv.weight.data = tensors[f"alfb.{index}.eca"].reshape(1, 1, -1)
     if net.gfb is not None:
-        state = {}
+        state: dict[str, Tensor] = {}
         for direction, suffix in zip(DIRECTIONS, ("", "_reverse"), strict=True):
             bias = tensors[f"gfb.{direction}.bias"]
             state |= {
