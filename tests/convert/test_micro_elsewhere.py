@@ -122,7 +122,7 @@ def test_tensorflow_lite_micro(
     tmp_path: Path,
     need: Callable[[str], None],
 ) -> None:
-    """It takes the file as it is, and hears what the reference hears."""
+    """It takes the file as it is, in an arena of 64 kB, and hears what the reference hears."""
     if platform.machine() != "x86_64":
         pytest.skip("tflite-micro has wheels for x86-64 alone")
     python = python_of(TFLITE_MICRO, need)

@@ -12,10 +12,14 @@ import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 
+ARENA_BYTES = 64 * 1024
+"""All the memory that the interpreter is given; without enough it does not start."""
+
+
 def main() -> None:
     """Compute every window on its own."""
     model, given, computed = sys.argv[1:]
-    interpreter = runtime.Interpreter.from_file(model)
+    interpreter = runtime.Interpreter.from_file(model, arena_size=ARENA_BYTES)
     logits = []
     for window in np.load(given):
         interpreter.reset()  # the LSTM's state
