@@ -263,8 +263,9 @@ class Graph:
     @property
     def output_grid(self) -> Grid | None:
         """The grid that the outputs lie on, also where they are handed out as float32."""
-        last = self.operators[-1]
-        return last.x.grid if isinstance(last, Dequantize) else self.outputs[0].grid
+        result = self.outputs[0]
+        maker = next((operator for operator in self.operators if operator.out == result), None)
+        return maker.x.grid if isinstance(maker, Dequantize) else result.grid
 
 
 def weights_of(operator: Operator) -> Iterable[tuple[str, Weight]]:
