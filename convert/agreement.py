@@ -171,7 +171,7 @@ def render(report: Mapping[str, Any]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    title = "differences from the numpy reference, int8 logits in steps of their grid"
+    title = "off the numpy reference: logits, those of int8 in steps"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in ("file", "on"):
         table.add_column(heading, no_wrap=True)
