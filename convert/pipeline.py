@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convert.agreement import measure_file, yardsticks
-from convert.architecture import count_macs, count_parameters
+from convert.architecture import GATE, count_macs, count_parameters
 from convert.build import build_graph
 from convert.c_array import c_header, c_source
 from convert.calibration import calibrate as calibrate_grids
 from convert.checkpoint import Checkpoint, read_checkpoint
-from convert.graph import Graph
+from convert.graph import FusedBiLstm, Graph, weights_of
 from convert.onnx_writer import write_onnx
 from convert.quantization import quantise_network
 from convert.recordings import find_recordings, read_recordings, some_windows
@@ -78,20 +80,20 @@ class _Variant:
     """One network of a checkpoint, and what its files are called.
 
     Args:
+        precision: `FLOAT32`, `INT8` or `POST_TRAINING`.
         method: of its quantization; None for the float network.
         target: whose kernels its files are for.
     """
 
-    kind: str
+    precision: str
     checkpoint: Checkpoint
     method: str | None
     target: str = PI
 
-    def for_target(self, target: str) -> "_Variant":
-        """The same network in files for another target."""
-        if target == self.target:
-            return self
-        return replace(self, kind=f"{target}.{self.kind}", target=target)
+    @property
+    def kind(self) -> str:
+        """What the files are called after the model's name."""
+        return self.precision if self.target == PI else f"{self.target}.{self.precision}"
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -149,13 +151,11 @@ def convert(
             "a C array is made of the INT8 file for microcontrollers: "
             "choose --int8 and the target micro, or all"
         )
-    quantised = []
-    if int8 and trained.qat_tensors:
-        quantised.append(_Variant(INT8, trained, QAT_METHOD))
-    if int8 and calibrate:
-        quantised.append(_quantised_after_training(trained, calibrate, tell))
     variants = [_Variant(FLOAT32, trained, None)]
-    variants += [variant.for_target(target) for variant in quantised for target in targets]
+    if int8 and trained.qat_tensors:
+        variants += [_Variant(INT8, trained, QAT_METHOD, target) for target in targets]
+    if int8 and calibrate:
+        variants += _quantised_after_training(trained, calibrate, targets, tell)
     contract = contract_of(trained, build_graph(trained, quantised=False))
     heard = read_recordings(find_recordings(clips), contract, MOST_CLIPS, _counter(tell, "reading"))
     files, described = [], []
@@ -194,18 +194,23 @@ def convert(
 
 
 def _quantised_after_training(
-    trained: Checkpoint, recordings: Sequence[Path], tell: Tell
-) -> _Variant:
-    """The float network of a checkpoint on grids that fit these recordings."""
+    trained: Checkpoint, recordings: Sequence[Path], targets: Sequence[str], tell: Tell
+) -> list[_Variant]:
+    """The float network of a checkpoint, for each target, on grids that fit these recordings."""
     contract = contract_of(trained, build_graph(trained, quantised=False))
     most = MOST_CALIBRATION_WINDOWS
     found = find_recordings(recordings)
     heard = read_recordings(found, contract, most, _counter(tell, "reading"))
     windows = some_windows(heard, most)
     grids = calibrate_grids(trained, windows, _counter(tell, "calibrating on", "window"))
-    tensors = quantise_network(trained.model, trained.float_tensors, grids)
     method = f"post-training, calibrated on {len(heard)} recordings"
-    return _Variant(POST_TRAINING, replace(trained, qat_tensors=tensors), method)
+    variants = []
+    for target in targets:
+        model = replace(trained.model, lstm_scales=GATE) if target == MICRO else trained.model
+        tensors = quantise_network(model, trained.float_tensors, grids)
+        quantised = replace(trained, model=model, qat_tensors=tensors)
+        variants.append(_Variant(POST_TRAINING, quantised, method, target))
+    return variants
 
 
 def _write_c(path: Path, graph: Graph, contract: Contract, data: bytes) -> list[Path]:
@@ -250,7 +255,8 @@ def contract_of(checkpoint: Checkpoint, graph: Graph, method: str = QAT_METHOD) 
         }
     if graph.target == MICRO:
         quantization |= {
-            "weights": "int8, symmetric, per output channel; the LSTM's per gate",
+            "weights": "int8, symmetric, per output channel; the LSTM's per gate"
+            + (", rounded once more from per row" if _rounded_again(checkpoint, graph) else ""),
             "activations": "int8, affine, per tensor; the LSTM's gates and cell int16",
         }
     facts = checkpoint.training
@@ -271,6 +277,16 @@ def contract_of(checkpoint: Checkpoint, graph: Graph, method: str = QAT_METHOD) 
         golden=(),
     )
     return replace(contract, golden=tuple(_golden(contract, graph, s) for s in GOLDEN_SEEDS))
+
+
+def _rounded_again(checkpoint: Checkpoint, graph: Graph) -> bool:
+    """Whether an LSTM's weights in the graph are not those of the checkpoint, value by value."""
+    return any(
+        not np.array_equal(weight.values, checkpoint.qat_tensors[name])
+        for operator in graph.operators
+        if isinstance(operator, FusedBiLstm)
+        for name, weight in weights_of(operator)
+    )
 
 
 def _golden(contract: Contract, graph: Graph, seed: int) -> GoldenVector:

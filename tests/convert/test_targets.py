@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from convert.architecture import GATE
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint, write_checkpoint
 from convert.pipeline import Conversion, contract_of, convert, encode
@@ -17,6 +19,8 @@ from convert.targets import ALL, MICRO, TARGETS, targets_of
 from firmware_host.contract import embed_in_tflite, read_contract
 from firmware_host.engines import load_engine
 from firmware_host.errors import EdgeSerError
+
+CLIP = Path(__file__).parents[2] / "edge_ser" / "assets" / "demo.flac"
 
 MICRO_LIMIT = 0.28
 """Bytes of a microcontroller's file, contract included, of the float32 ONNX file's."""
@@ -66,9 +70,17 @@ def test_a_microcontrollers_file_is_small_and_the_references_own(
 def test_its_contract_says_what_it_is(checkpoint: Checkpoint, micro_file: Path) -> None:
     contract = read_contract(micro_file)
     assert contract.quantization["target"] == MICRO
-    assert "per gate" in contract.quantization["weights"]
+    assert contract.quantization["weights"].endswith("per gate, rounded once more from per row")
     assert "int16" in contract.quantization["activations"]
     assert contract.labels == checkpoint.labels
+
+
+def test_the_contract_says_nothing_of_rounding_where_there_was_none(
+    checkpoint_of: Callable[..., Checkpoint],
+) -> None:
+    trained = checkpoint_of(lstm_scales=GATE)
+    graph = build_graph(trained, quantised=True, target=MICRO)
+    assert contract_of(trained, graph).quantization["weights"].endswith("per gate")
 
 
 def test_the_runtime_takes_it_as_any_other(checkpoint: Checkpoint, micro_file: Path) -> None:
@@ -109,6 +121,18 @@ def test_an_int8_end_that_does_not_say_what_it_means_is_refused(
 def test_one_target_gets_nothing_of_the_others(written: Path, tmp_path: Path) -> None:
     files = convert(written, tmp_path, target=MICRO).files
     assert [path.name.removeprefix("untrained.") for path in files] == FLOAT + MICRO_FILES[:1]
+
+
+def test_quantised_after_training_it_is_rounded_once(written: Path, tmp_path: Path) -> None:
+    """Onto one scale a gate at once: there were no rows on scales of their own before."""
+    conversion = convert(written, tmp_path, calibrate=[CLIP], target=MICRO, c_array=True)
+    names = [path.name.removeprefix("untrained.") for path in conversion.files]
+    ours = ["micro.ptq.int8.tflite", "micro.ptq.c", "micro.ptq.h"]
+    assert names == FLOAT + MICRO_FILES + ours
+    contract = read_contract(tmp_path / f"untrained.{ours[0]}")
+    assert contract.quantization["weights"].endswith("per gate")
+    assert contract.quantization["method"].startswith("post-training")
+    assert conversion.report["files"][-1]["reference"]["in_steps_of_the_output_grid"] == 0
 
 
 def test_a_target_is_known_by_its_name() -> None:
