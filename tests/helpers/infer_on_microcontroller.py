@@ -11,7 +11,6 @@ import sys
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
-
 ARENA_BYTES = 64 * 1024
 """All the memory that the interpreter is given; without enough it does not start."""
 
