@@ -28,6 +28,7 @@ from convert.graph import (
     ScaleChannels,
     Sigmoid,
     Value,
+    Weight,
 )
 from convert.tflite_file import TfliteFile
 from convert.tflite_fused_lstm import lower_fused_bilstm
@@ -47,6 +48,10 @@ Array = NDArray[Any]
 CHANNELS_AXIS = 3
 IMAGE_AXES = np.array([1, 2], np.int32)
 """Axes of a mean over time: height, which is one, and width, because XNNPACK takes both."""
+
+
+SIDE_BY_SIDE = 8
+"""Channels of a group in a convolution across channels: as many as kernels compute at once."""
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -151,14 +156,40 @@ class _Lowering:
         )
 
     def _channel_conv(self, operator: ChannelConv) -> int:
-        """The channels lie along the width, where time is elsewhere."""
+        """The channels lie along the width, where time is elsewhere; for XNNPACK in groups."""
         x, out = operator.x, operator.out
-        row = reshape(self.file, self.tensors[x.name], (1, 1, out.shape[0], 1))
-        weight = replace(operator.weight, values=operator.weight.values[:, :, None])
-        scores = convolve(self.file, row, weight, (x.grid, out.grid), out.name)
+        n_channels, for_xnnpack = out.shape[0], self.graph.inputs[0].grid is None
+        if for_xnnpack and n_channels % SIDE_BY_SIDE == 0:
+            kernel, group = banded(operator.weight), SIDE_BY_SIDE
+        else:
+            kernel, group = replace(operator.weight, values=operator.weight.values[..., None]), 1
+        means = reshape(self.file, self.tensors[x.name], (1, 1, n_channels // group, group))
+        scores = convolve(self.file, means, kernel, (x.grid, out.grid), out.name)
         return reshape(self.file, scores, image(out.shape), out.name)
 
     def _apply(self, kind: str, inputs: Sequence[Value], out: Value, **options: Any) -> int:
         tensors = [self.tensors[value.name] for value in inputs]
         grid = quantization_of(out.grid)
         return self.file.apply(kind, tensors, image(out.shape), grid, out.name, **options)
+
+
+def banded(weight: Weight) -> Weight:
+    """A convolution across channels as one of groups of `SIDE_BY_SIDE` channels.
+
+    The sums are the same: a group's outputs read the group, the one before and the one after,
+    and all weights but those of an output's own neighbours are zero. XNNPACK's kernels compute
+    as many outputs at once anyway; of one channel alone they throw all but one away.
+
+    Shape:
+        - values: (1, kernel) to (group, 3, group), as (out, width, in)
+    """
+    taps, group = weight.values[0], SIDE_BY_SIDE
+    reach = len(taps) // 2
+    if reach > group:
+        raise ValueError(f"a convolution across {len(taps)} channels reads more than 3 groups")
+    rows = np.zeros((group, 3 * group), taps.dtype)
+    for row in range(group):
+        start = group + row - reach
+        rows[row, start : start + len(taps)] = taps
+    scale = None if weight.scale is None else np.repeat(weight.scale, group)
+    return Weight(rows.reshape(group, 3, group), scale, weight.bias)

@@ -16,6 +16,7 @@ from convert.build import build_graph
 from convert.checkpoint import Checkpoint
 from convert.graph import (
     BiLstm,
+    ChannelConv,
     Dequantize,
     Graph,
     Value,
@@ -23,7 +24,7 @@ from convert.graph import (
     weights_of,
 )
 from convert.reference import double_candidate, run
-from convert.tflite_writer import write_tflite
+from convert.tflite_writer import SIDE_BY_SIDE, banded, write_tflite
 
 ARCHITECTURES: list[dict[str, object]] = [
     {},
@@ -133,26 +134,19 @@ def test_the_ends_are_one_window_and_its_logits(quantised: bool, checkpoint: Che
 
 
 @pytest.mark.parametrize("quantised", [False, True])
-def test_xnnpack_takes_all_but_the_cutting_and_joining_of_steps(
-    quantised: bool, checkpoint_of: Callable[..., Checkpoint]
+@pytest.mark.parametrize("use_gfb", [False, True])
+def test_xnnpack_takes_everything_in_one_piece(
+    quantised: bool, use_gfb: bool, checkpoint_of: Callable[..., Checkpoint]
 ) -> None:
-    """What XNNPACK leaves cuts the graph into pieces: two before the LSTM's steps, one after."""
-    for architecture, pieces in (({}, 4), ({"use_gfb": False}, 1)):
-        data = write_tflite(build_graph(checkpoint_of(**architecture), quantised))
-        interpreter = Interpreter(model_content=data, num_threads=1)
-        interpreter.allocate_tensors()
-        nodes = interpreter._get_ops_details()
-        delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
-        assert len(delegates) == pieces
-        maker = {
-            index: node["op_name"]
-            for node in nodes
-            for index in node["outputs"]
-            if node["op_name"] != "DELEGATE"
-        }
-        given = {index for node in delegates for index in node["inputs"] if index in maker}
-        made = {index for node in delegates for index in node["outputs"]}
-        assert {maker[index] for index in given - made} <= {"SPLIT", "CONCATENATION"}
+    """What it left would be slow, and each border around it costs as much as an operator."""
+    data = write_tflite(build_graph(checkpoint_of(use_gfb=use_gfb), quantised))
+    interpreter = Interpreter(model_content=data, num_threads=1)
+    interpreter.allocate_tensors()
+    nodes = interpreter._get_ops_details()
+    (delegate,) = [node for node in nodes if node["op_name"] == "DELEGATE"]
+    ends = interpreter.get_input_details() + interpreter.get_output_details()
+    assert {end["index"] for end in ends} <= {*delegate["inputs"], *delegate["outputs"]}
+    assert len(delegate["outputs"]) == 1
 
 
 def model_of(graph: Graph) -> Any:
@@ -172,6 +166,10 @@ def written_weights(graph: Graph) -> Iterator[tuple[str, Weight, float]]:
         for name, weight in weights_of(operator):
             scale = weight.scale
             x = operator.out if name.endswith("recurrent") else operator.x  # type: ignore[union-attr]
+            if isinstance(operator, ChannelConv):
+                kernel = banded(weight)
+                weight = replace(kernel, values=np.moveaxis(kernel.values, 1, 2))  # noqa: PLW2901
+                scale = weight.scale
             if isinstance(operator, BiLstm):
                 scale = double_candidate(weight.scale, operator.hidden)
             assert x.grid
@@ -209,6 +207,22 @@ def test_weights_biases_and_scales_are_the_graphs_bit_for_bit(checkpoint: Checkp
             quantization = tensors[operator.out.name].Quantization()
             assert quantization.Scale(0) == np.float32(operator.out.grid.scale)
             assert quantization.ZeroPoint(0) == operator.out.grid.zero_point
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 9, 2 * SIDE_BY_SIDE + 1])
+def test_attention_in_groups_of_channels_gives_the_same_sums(kernel: int) -> None:
+    """To the last bit, at the ends too, where there are no neighbours."""
+    rng = np.random.default_rng(kernel)
+    taps, means = rng.integers(-127, 128, kernel), rng.integers(-128, 128, 5 * SIDE_BY_SIDE)
+    weight = banded(Weight(taps[None].astype(np.int8), np.array([0.5], np.float32), None))
+    assert weight.values.shape == (SIDE_BY_SIDE, 3, SIDE_BY_SIDE)
+    assert weight.scale is not None and weight.scale.tolist() == [0.5] * SIDE_BY_SIDE
+    groups = np.pad(means.reshape(-1, SIDE_BY_SIDE), ((1, 1), (0, 0)))
+    read = np.stack([groups[i : i + 3] for i in range(len(groups) - 2)])
+    found = np.einsum("gwi,owi->go", read, weight.values.astype(np.int64))
+    assert np.array_equal(
+        found.ravel(), np.correlate(means, taps, "full")[kernel // 2 :][: len(means)]
+    )
 
 
 def test_no_large_constant_of_the_int8_file_is_float(checkpoint: Checkpoint) -> None:
