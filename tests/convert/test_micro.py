@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from convert.architecture import GATE
 from convert.build import build_graph, cell_exponent
 from convert.checkpoint import Checkpoint
-from convert.graph import FusedBiLstm, Graph, Weight, weights_of
+from convert.graph import FusedBiLstm, Graph, LstmDirection, Weight, weights_of
 from convert.inspection import read_contents
 from convert.micro_reference import run_all
 from convert.onnx_writer import write_onnx
@@ -192,6 +192,30 @@ def test_a_window_is_computed_alike_after_any_other(graph: Graph, file: bytes) -
     together = interpret(file, windows)
     alone = np.concatenate([interpret(file, window[None]) for window in windows])
     assert np.array_equal(together, alone)
+
+
+def test_gates_beyond_sixteen_bits_saturate_as_the_kernel_has_it(graph: Graph) -> None:
+    """Products, their sums and the cell at its largest: where rounding rules end."""
+
+    def louder(weight: Weight) -> Weight:
+        assert weight.scale is not None
+        return replace(weight, scale=weight.scale * np.float32(64))
+
+    def shout(direction: LstmDirection) -> LstmDirection:
+        return LstmDirection(louder(direction.input), louder(direction.recurrent))
+
+    operators = tuple(
+        replace(op, forward=shout(op.forward), backward=shout(op.backward))
+        if isinstance(op, FusedBiLstm)
+        else op
+        for op in graph.operators
+    )
+    shouting, windows = replace(graph, operators=operators), noise(graph)
+    values = [run_all(shouting, window) for window in windows]
+    states = np.stack([value["gfb"] for value in values])
+    assert np.mean(np.abs(states.astype(int)) >= 97) > 0.1  # tanh of a cell of one and beyond
+    expected = np.stack([value["logits"] for value in values])
+    assert np.array_equal(interpret(write_tflite(shouting), windows), expected)
 
 
 def test_both_directions_of_the_lstm_are_told_apart(graph: Graph) -> None:
