@@ -14,6 +14,9 @@ from firmware_host.errors import EdgeSerError
 DIRECTIONS = ("forward", "backward")
 """The two LSTMs of the global feature block."""
 
+ROW, GATE = "row", "gate"
+"""Which rows of an LSTM's int8 weight share a scale: none, or those of a gate."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -28,6 +31,8 @@ class ModelConfig:
         head_hidden: units of the classifier's hidden layer.
         use_eca, use_gfb, use_alfb: the paper's ablations. Without ALFB the frames are only
             pooled by the same factors; without GFB only the local features are classified.
+        lstm_scales: `ROW`, a scale for each row of an LSTM's int8 weights, or `GATE`, one for
+            each gate's, as kernels of microcontrollers have it.
     """
 
     n_features: int = 64
@@ -40,6 +45,7 @@ class ModelConfig:
     use_eca: bool = True
     use_gfb: bool = True
     use_alfb: bool = True
+    lstm_scales: str = ROW  # of checkpoints that do not say
 
     def __post_init__(self) -> None:
         if not len(self.channels) == len(self.kernels) == len(self.pools) > 0:
@@ -48,6 +54,11 @@ class ModelConfig:
             raise EdgeSerError(f"the model needs odd kernel lengths, got {self.kernels}")
         if not (self.use_alfb or self.use_gfb):
             raise EdgeSerError("the model needs ALFB or GFB: at most one can be switched off")
+        if self.lstm_scales not in (ROW, GATE):
+            raise EdgeSerError(
+                f"an LSTM's weights have a scale for each row or for each gate, got "
+                f"{self.lstm_scales!r}: choose {ROW} or {GATE}"
+            )
 
     @property
     def local_channels(self) -> int:
@@ -60,9 +71,15 @@ class ModelConfig:
         local = self.local_channels if self.use_alfb else 0
         return local + (2 * self.lstm_hidden if self.use_gfb else 0)
 
+    def rows_a_scale(self, weight: str) -> int:
+        """How many output channels of a weight, named as in a checkpoint, share an int8 scale."""
+        shared = self.lstm_scales == GATE and weight.startswith("gfb.")
+        return self.lstm_hidden if shared else 1
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """As plain JSON types; rows with scales of their own go without saying, as ever."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: v for k, v in values.items() if (k, v) != ("lstm_scales", ROW)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":

@@ -16,6 +16,7 @@ from convert.graph import (
     Conv1d,
     Dense,
     Dequantize,
+    FusedBiLstm,
     Graph,
     Grid,
     LstmDirection,
@@ -28,7 +29,13 @@ from convert.graph import (
     Value,
     Weight,
 )
-from convert.scheme import SIGMOID_SCALE, SIGMOID_ZERO_POINT, STATE_SCALE, STATE_ZERO_POINT
+from convert.scheme import (
+    SIGMOID_SCALE,
+    SIGMOID_ZERO_POINT,
+    STATE_SCALE,
+    STATE_ZERO_POINT,
+)
+from convert.targets import MICRO, PI
 from firmware_host.errors import EdgeSerError
 
 INPUT_NAME, OUTPUT_NAME = "features", "logits"
@@ -39,13 +46,18 @@ FIXED_GRIDS = {
     "state": Grid(STATE_SCALE, STATE_ZERO_POINT),
 }
 
+N_GATES = 4
+COARSEST_CELL_EXPONENT = -9
+"""Of a fused kernel's cell: TFLite's tanh takes at most 6 integer bits of its 15."""
 
-def build_graph(checkpoint: Checkpoint, quantised: bool) -> Graph:
+
+def build_graph(checkpoint: Checkpoint, quantised: bool, target: str = PI) -> Graph:
     """The graph of one window.
 
     Args:
         quantised: the int8 graph of the tensors that quantization-aware training made, or
             the float graph of those from before it.
+        target: whose kernels an int8 graph is for, one of `targets.TARGETS`.
 
     Raises:
         EdgeSerError: when the checkpoint lacks a tensor, has one of another shape or type,
@@ -58,20 +70,56 @@ def build_graph(checkpoint: Checkpoint, quantised: bool) -> Graph:
             "network: train it with at least one epoch of each stage"
         )
     try:
-        return _Builder(checkpoint, tensors, quantised).build()
+        return _Builder(checkpoint, tensors, quantised, target).build()
     except KeyError as error:
         raise EdgeSerError(
             f"the checkpoint {checkpoint.name} lacks the tensor {error}: train it again"
         ) from error
 
 
+def one_scale_a_gate(direction: LstmDirection) -> LstmDirection:
+    """The weights with the rows of each gate on one scale, the largest of theirs.
+
+    Where training had them so, not a bit changes. Rows trained on scales of their own are
+    rounded once more, by at most half a step of the gate's scale.
+    """
+
+    def regrid(weight: Weight) -> Weight:
+        assert weight.scale is not None
+        rows = weight.scale.reshape(N_GATES, -1)
+        scale = np.broadcast_to(rows.max(axis=1, keepdims=True), rows.shape).ravel()
+        share = weight.scale.astype(np.float64) / scale
+        values = np.rint(weight.values * share[:, None]).astype(weight.values.dtype)
+        bias = weight.bias
+        if bias is not None:
+            bias = np.rint(bias * share).astype(bias.dtype)
+        return Weight(values, scale.astype(np.float32), bias)
+
+    return LstmDirection(regrid(direction.input), regrid(direction.recurrent))
+
+
+def cell_exponent(n_steps: int) -> int:
+    """The finest power of two that an int16 cell can be at and not overflow in so many steps.
+
+    A step adds at most one, by which the cell of `n_steps` steps stays within `n_steps`. One
+    of more than 64 steps saturates at 64.
+    """
+    integer_bits = max(0, math.ceil(math.log2(n_steps + 1)))
+    return min(integer_bits - 15, COARSEST_CELL_EXPONENT)
+
+
 class _Builder:
     """Appends operators one by one; `_value` makes the activation that the next one writes."""
 
     def __init__(
-        self, checkpoint: Checkpoint, tensors: Mapping[str, NDArray[Any]], quantised: bool
+        self,
+        checkpoint: Checkpoint,
+        tensors: Mapping[str, NDArray[Any]],
+        quantised: bool,
+        target: str,
     ) -> None:
         self.checkpoint, self.tensors, self.quantised = checkpoint, tensors, quantised
+        self.target = target if quantised else PI
         self.model: ModelConfig = checkpoint.model
         self.operators: list[Operator] = []
         self.grids = dict(FIXED_GRIDS)
@@ -87,9 +135,10 @@ class _Builder:
 
     def build(self) -> Graph:
         model, frames = self.model, self.checkpoint.window_frames
-        source = Value(INPUT_NAME, (frames, model.n_features), None)
-        x = source
-        if self.quantised:
+        micro, float_ends = self.target == MICRO, self.quantised and self.target != MICRO
+        grid = self.grids["input"] if micro else None
+        x = source = Value(INPUT_NAME, (frames, model.n_features), grid)
+        if float_ends:
             x = self._add(Quantize(x, self._value("input", x.shape, "input")))
         x = self._local(x)
         means = []
@@ -103,12 +152,11 @@ class _Builder:
             out = self._value("fusion", (sum(m.shape[0] for m in means),), "fusion")
             fused = self._add(Concat(tuple(means), out))
         hidden = self._dense(fused, "hidden", "hidden", model.head_hidden, relu=True)
-        if not self.quantised:
-            logits = self._dense(hidden, "output", OUTPUT_NAME, model.n_labels, relu=False)
-        else:
-            steps = self._dense(hidden, "output", "logits", model.n_labels, relu=False)
-            logits = self._add(Dequantize(steps, Value(OUTPUT_NAME, steps.shape, None)))
-        return Graph(self.checkpoint.name, (source,), (logits,), tuple(self.operators))
+        logits = self._dense(hidden, "output", OUTPUT_NAME, model.n_labels, relu=False)
+        if float_ends:
+            logits = self._add(Dequantize(logits, Value(OUTPUT_NAME, logits.shape, None)))
+        operators = tuple(self.operators)
+        return Graph(self.checkpoint.name, (source,), (logits,), operators, self.target)
 
     def _local(self, x: Value) -> Value:
         """The attention-based local feature blocks.
@@ -146,6 +194,12 @@ class _Builder:
     def _lstm(self, x: Value) -> Value:
         hidden, n_in = self.model.lstm_hidden, x.shape[1]
         out = self._value("gfb", (x.shape[0], 2 * hidden), "state")
+        if self.target == MICRO:
+            forward, backward = (
+                one_scale_a_gate(self._direction(name, n_in)) for name in DIRECTIONS
+            )
+            exponent = cell_exponent(x.shape[0])
+            return self._add(FusedBiLstm(x, out, forward, backward, exponent))
         gates = self.grids["gfb.gates"] if self.quantised else None
         forward, backward = (self._direction(name, n_in) for name in DIRECTIONS)
         return self._add(BiLstm(x, out, forward, backward, gates))
@@ -171,8 +225,8 @@ class _Builder:
     def _value(self, name: str, shape: tuple[int, ...], grid: str) -> Value:
         if not self.quantised:
             return Value(name, shape, None)
-        # The last int8 value must not take the name of the file's output.
-        name = f"{name}.int8" if name == OUTPUT_NAME else name
+        if name == OUTPUT_NAME and self.target != MICRO:
+            name = f"{name}.int8"  # it is not the last: DEQUANTIZE follows
         return Value(name, shape, self.grids[grid])
 
     def _weight(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.targets import PI
+
 Float32 = NDArray[np.float32]
 
 
@@ -177,6 +179,33 @@ class BiLstm:
 
 
 @dataclass(frozen=True)
+class FusedBiLstm:
+    """`BiLstm` by one integer kernel a direction, as microcontrollers have it.
+
+    Gate pre-activations are int16 at 2^-12, gates and candidate int16 at 2^-15, the cell is
+    int16 at `2^cell_exponent`, and the hidden state int8 on the grid of `out`. All in fixed
+    point (`fixed_point`). A kernel has one scale for the rows of one gate, so these are equal
+    in both weights of a direction.
+
+    Source: TensorFlow Lite's UNIDIRECTIONAL_SEQUENCE_LSTM, 8x8_16.
+
+    Shape:
+        - x: (time, n_in); out: (time, 2 * hidden), the backward half in reversed order of time
+    """
+
+    x: Value
+    out: Value
+    forward: LstmDirection
+    backward: LstmDirection
+    cell_exponent: int
+
+    @property
+    def hidden(self) -> int:
+        """Units of one direction."""
+        return int(self.forward.recurrent.values.shape[1])
+
+
+@dataclass(frozen=True)
 class Concat:
     """Channels one after the other; all on one grid. Shape: (a,), (b,) to (a + b,)."""
 
@@ -204,6 +233,7 @@ Operator = (
     | Sigmoid
     | ScaleChannels
     | BiLstm
+    | FusedBiLstm
     | Concat
     | Dense
 )
@@ -211,17 +241,31 @@ Operator = (
 
 @dataclass(frozen=True)
 class Graph:
-    """Operators in the order of their execution, from `inputs` to `outputs`."""
+    """Operators in the order of their execution, from `inputs` to `outputs`.
+
+    Args:
+        target: the kernels whose arithmetic it describes, one of `targets.TARGETS`. For `pi`
+            an accumulator goes onto its grid by a real factor, and the ends are float32; for
+            `micro` everything is integer: factors in fixed point, the ends int8 on grids.
+    """
 
     name: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     operators: tuple[Operator, ...] = field(repr=False)
+    target: str = PI
 
     @property
     def quantised(self) -> bool:
-        """Whether this is the int8 graph."""
-        return any(isinstance(operator, Quantize) for operator in self.operators)
+        """Whether this is an int8 graph."""
+        return self.output_grid is not None
+
+    @property
+    def output_grid(self) -> Grid | None:
+        """The grid that the outputs lie on, also where they are handed out as float32."""
+        result = self.outputs[0]
+        maker = next((operator for operator in self.operators if operator.out == result), None)
+        return maker.x.grid if isinstance(maker, Dequantize) else result.grid
 
 
 def weights_of(operator: Operator) -> Iterable[tuple[str, Weight]]:
@@ -229,7 +273,7 @@ def weights_of(operator: Operator) -> Iterable[tuple[str, Weight]]:
     match operator:
         case Conv1d() | ChannelConv() | Dense():
             yield operator.out.name, operator.weight
-        case BiLstm():
+        case BiLstm() | FusedBiLstm():
             for name in ("forward", "backward"):
                 direction: LstmDirection = getattr(operator, name)
                 yield f"{operator.out.name}.{name}.input", direction.input
@@ -245,7 +289,7 @@ def macs_of(operator: Operator) -> int:
             return int(operator.weight.values.size) * operator.x.shape[0]
         case Dense():
             return int(operator.weight.values.size)
-        case BiLstm():
+        case BiLstm() | FusedBiLstm():
             weights = sum(weight.values.size for _, weight in weights_of(operator))
             return int(weights) * operator.x.shape[0]
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convert.contents import is_float
 from convert.inspection import INT8_SHARE, inspect_bytes
+from convert.targets import MICRO_OPERATORS
 from firmware_host.errors import EdgeSerError
 
 if TYPE_CHECKING:
@@ -37,6 +38,27 @@ def check_int8(name: str, data: bytes) -> None:
         )
     if min(inspection.int8_mac_share, inspection.int8_weight_share) < INT8_SHARE:
         raise EdgeSerError(f"{name} is no INT8 file: {inspection.reason}; please report this")
+
+
+def check_micro(name: str, data: bytes) -> None:
+    """Refuse a microcontroller's file in which anything is float, or for which an operator lacks.
+
+    Raises:
+        EdgeSerError: naming the first such tensor or operator.
+    """
+    contents = inspect_bytes(data).contents
+    for tensor in contents.tensors:
+        if is_float(tensor.dtype):
+            raise EdgeSerError(
+                f"{name} is no microcontroller's file: its tensor {tensor.name or tensor.shape} "
+                f"is {tensor.dtype}; please report this"
+            )
+    for operator in contents.operators:
+        if operator.kind not in MICRO_OPERATORS:
+            raise EdgeSerError(
+                f"{name} is no microcontroller's file: its {operator.kind} is none of the "
+                f"operators {', '.join(sorted(MICRO_OPERATORS))}; please report this"
+            )
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -15,3 +15,12 @@ SIGMOID_SCALE, SIGMOID_ZERO_POINT = 1.0 / 256.0, -128
 
 STATE_SCALE, STATE_ZERO_POINT = 1.0 / 128.0, 0
 """Grid of the LSTM's hidden state, which lies between -1 and 1."""
+
+SMALLEST_WEIGHT_SCALE = 1e-6
+"""Keeps the int32 bias of an all but dead channel in range."""
+
+SMALLEST_ACTIVATION_SCALE = 1e-6
+"""Of an activation that is always zero."""
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+"""Range of a bias."""

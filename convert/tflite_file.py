@@ -28,14 +28,20 @@ OPTIONS = {
     "MUL": "MulOptions",
     "QUANTIZE": "QuantizeOptions",
     "RESHAPE": "ReshapeOptions",
+    "SLICE": "SliceOptions",
     "SPLIT": "SplitOptions",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
 }
 """The options table of each operator that has one."""
 
 VECTOR_OPTIONS = {"NewShape"}
 """Options that are vectors of int32 instead of numbers."""
 
-INT8_VERSIONS = {"CONV_2D": 3, "QUANTIZE": 1, "RESHAPE": 1}
+ABSENT = -1
+"""Index of an optional input that an operator goes without."""
+
+INT8_VERSIONS = {"CONV_2D": 3, "QUANTIZE": 1, "RESHAPE": 1, "UNIDIRECTIONAL_SEQUENCE_LSTM": 1}
 """Operator versions that brought int8; of all others it is the second. Float is in the first."""
 
 
@@ -55,6 +61,7 @@ class _Tensor:
     quantization: Quantization | None
     data: bytes
     name: str
+    variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class _Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: tuple[tuple[str, Any], ...]
+    intermediates: tuple[int, ...] = ()
 
 
 @dataclass
@@ -75,11 +83,21 @@ class TfliteFile:
     _constants: dict[_Tensor, int] = field(default_factory=dict)
 
     def tensor(
-        self, shape: Sequence[int], quantization: Quantization | None = None, name: str = ""
+        self,
+        shape: Sequence[int],
+        quantization: Quantization | None = None,
+        name: str = "",
+        dtype: str | None = None,
+        variable: bool = False,
     ) -> int:
-        """Index of a new activation: int8 where it has a quantization, else float32."""
-        dtype = "int8" if quantization else "float32"
-        self.tensors.append(_Tensor(tuple(shape), dtype, quantization, b"", name))
+        """Index of a new activation.
+
+        Args:
+            dtype: by default int8 where it has a quantization, else float32.
+            variable: keeps its values until the interpreter resets it.
+        """
+        dtype = dtype or ("int8" if quantization else "float32")
+        self.tensors.append(_Tensor(tuple(shape), dtype, quantization, b"", name, variable))
         return len(self.tensors) - 1
 
     def constant(
@@ -94,12 +112,19 @@ class TfliteFile:
         return self._constants[tensor]
 
     def operator(
-        self, kind: str, inputs: Sequence[int], outputs: Sequence[int], **options: Any
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        intermediates: Sequence[int] = (),
+        **options: Any,
     ) -> None:
         """Append an operator.
 
         Args:
             kind: as schema.fbs names it: "CONV_2D".
+            inputs: indices of tensors, or `ABSENT`.
+            intermediates: tensors that only say on which grids the operator computes.
             options: fields of its options table in CamelCase; defaults may be left out.
         """
         self.operators.append(
@@ -109,6 +134,7 @@ class TfliteFile:
                 tuple(inputs),
                 tuple(outputs),
                 tuple(options.items()),
+                tuple(intermediates),
             )
         )
 
@@ -132,7 +158,7 @@ class TfliteFile:
 
     def _version(self, kind: str, inputs: Sequence[int]) -> int:
         """The lowest that has what is used, so that old runtimes take what they can compute."""
-        tensors = [self.tensors[index] for index in inputs]
+        tensors = [self.tensors[index] for index in inputs if index != ABSENT]
         int8 = any(tensor.dtype == "int8" for tensor in tensors)
         return INT8_VERSIONS.get(kind, 2) if int8 else 1
 
@@ -191,6 +217,8 @@ class _Packer:
         if tensor.name:
             fields["Name"] = self.builder.CreateSharedString(tensor.name)
         fields["Type"] = getattr(self.schema.TensorType, tensor.dtype.upper())
+        if tensor.variable:
+            fields["IsVariable"] = True
         return self._table("Tensor", **fields)
 
     def _quantization(self, quantization: Quantization) -> int:
@@ -217,6 +245,8 @@ class _Packer:
             "Inputs": self._vector(operator.inputs, np.int32),
             "Outputs": self._vector(operator.outputs, np.int32),
         }
+        if operator.intermediates:
+            fields["Intermediates"] = self._vector(operator.intermediates, np.int32)
         if operator.kind in OPTIONS:
             name = OPTIONS[operator.kind]
             fields["BuiltinOptions"] = self._options(name, dict(operator.options))

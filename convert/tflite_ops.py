@@ -16,6 +16,9 @@ from convert.tflite_file import Quantization, TfliteFile
 
 SAME, VALID = 0, 1  # schema.fbs: Padding
 NONE, RELU = 0, 1  # schema.fbs: ActivationFunctionType
+MOST_SPLIT, MOST_JOINED = 4, 5
+"""Parts that XNNPACK takes apart, or puts together, in one operator. One of more parts goes to
+TFLite's own kernel, and everything crosses a border before and after it."""
 
 
 def image(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -72,6 +75,8 @@ def split(file: TfliteFile, x: int, axis: int, n_parts: int) -> list[int]:
     """Equal parts along an axis; returns their indices."""
     whole = file.tensors[x]
     shape = _with(whole.shape, axis, whole.shape[axis] // n_parts)
+    if n_parts > MOST_SPLIT:
+        return [_slice(file, x, axis, index * shape[axis], shape) for index in range(n_parts)]
     parts = [file.tensor(shape, whole.quantization) for _ in range(n_parts)]
     axis_tensor = file.constant(np.array(axis, np.int32))
     file.operator("SPLIT", [axis_tensor, x], parts, NumSplits=n_parts)
@@ -80,9 +85,18 @@ def split(file: TfliteFile, x: int, axis: int, n_parts: int) -> list[int]:
 
 def join(file: TfliteFile, parts: Sequence[int], axis: int, name: str = "") -> int:
     """The inverse of `split`, of parts on one grid; returns the index of the whole."""
+    while len(parts) > MOST_JOINED:
+        starts = range(0, len(parts), MOST_JOINED)
+        parts = [join(file, parts[start : start + MOST_JOINED], axis) for start in starts]
     first = file.tensors[parts[0]]
     shape = _with(first.shape, axis, sum(file.tensors[part].shape[axis] for part in parts))
     return file.apply("CONCATENATION", parts, shape, first.quantization, name, Axis=axis)
+
+
+def _slice(file: TfliteFile, x: int, axis: int, start: int, shape: tuple[int, ...]) -> int:
+    begin = _with((0,) * len(shape), axis, start)
+    inputs = [x, *(file.constant(np.array(vector, np.int32)) for vector in (begin, shape))]
+    return file.apply("SLICE", inputs, shape, file.tensors[x].quantization)
 
 
 def _with(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:

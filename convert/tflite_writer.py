@@ -1,7 +1,8 @@
-"""The graph as a TFLite file, float or int8, for XNNPACK's kernels on small Arm cores.
+"""The graph as a TFLite file: float or int8 for XNNPACK's kernels, or for a microcontroller.
 
 Both precisions take the same operators in the same order, so that their files compare; the
-int8 file has QUANTIZE first and DEQUANTIZE last besides.
+int8 file has QUANTIZE first and DEQUANTIZE last besides. A microcontroller's has int8 ends, a
+fused LSTM, and only operators that TensorFlow Lite Micro has (`targets.MICRO_OPERATORS`).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from convert.graph import (
     Conv1d,
     Dense,
     Dequantize,
+    FusedBiLstm,
     Graph,
     MaxPool,
     MeanOverTime,
@@ -26,8 +28,10 @@ from convert.graph import (
     ScaleChannels,
     Sigmoid,
     Value,
+    Weight,
 )
 from convert.tflite_file import TfliteFile
+from convert.tflite_fused_lstm import lower_fused_bilstm
 from convert.tflite_lstm import lower_bilstm
 from convert.tflite_ops import (
     NONE,
@@ -46,14 +50,18 @@ IMAGE_AXES = np.array([1, 2], np.int32)
 """Axes of a mean over time: height, which is one, and width, because XNNPACK takes both."""
 
 
+SIDE_BY_SIDE = 8
+"""Channels of a group in a convolution across channels: as many as kernels compute at once."""
+
+
 def write_tflite(graph: Graph) -> bytes:
     """The file, without a contract: `firmware_host.contract.embed_in_tflite` adds that.
 
     Every scale is the graph's, none is computed again; a bias has the scale input x weight.
 
-    Shape of the file's ends:
-        - `features`: float32 [1, window, n_features]
-        - `logits`: float32 [1, n_labels]
+    Shape of the file's ends, which are float32, or int8 in a microcontroller's file:
+        - `features`: [1, window, n_features]
+        - `logits`: [1, n_labels]
     """
     return _Lowering(graph).write()
 
@@ -64,18 +72,22 @@ class _Lowering:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.file = TfliteFile()
+        # Of an int8 network: they are `_lower`ed, with the reshaping that belongs to them.
+        self.float_ends = isinstance(graph.operators[0], Quantize)
         self.tensors: dict[str, int] = {}
 
     def write(self) -> bytes:
         graph, source, result = self.graph, self.graph.inputs[0], self.graph.outputs[0]
-        features = self.file.tensor((1, *source.shape), name=source.name)
+        features = self.file.tensor(
+            (1, *source.shape), quantization_of(source.grid), name=source.name
+        )
         self.tensors[source.name] = features
-        if not graph.quantised:  # else Quantize and Dequantize are the ends, see `_lower`
+        if not self.float_ends:
             self.tensors[source.name] = reshape(self.file, features, image(source.shape))
         for operator in graph.operators:
             self.tensors[operator.out.name] = self._lower(operator)
         logits = self.tensors[result.name]
-        if not graph.quantised:
+        if not self.float_ends:
             logits = reshape(self.file, logits, (1, *result.shape), result.name)
         return self.file.pack([features], [logits])
 
@@ -123,6 +135,8 @@ class _Lowering:
                 return self._apply("MUL", [operator.x, operator.factors], out)
             case BiLstm():
                 return lower_bilstm(self.file, operator, self.tensors[operator.x.name])
+            case FusedBiLstm():
+                return lower_fused_bilstm(self.file, operator, self.tensors[operator.x.name])
             case Concat():
                 parts = [self.tensors[part.name] for part in operator.parts]
                 return join(self.file, parts, CHANNELS_AXIS, out.name)
@@ -142,14 +156,40 @@ class _Lowering:
         )
 
     def _channel_conv(self, operator: ChannelConv) -> int:
-        """The channels lie along the width, where time is elsewhere."""
+        """The channels lie along the width, where time is elsewhere; for XNNPACK in groups."""
         x, out = operator.x, operator.out
-        row = reshape(self.file, self.tensors[x.name], (1, 1, out.shape[0], 1))
-        weight = replace(operator.weight, values=operator.weight.values[:, :, None])
-        scores = convolve(self.file, row, weight, (x.grid, out.grid), out.name)
+        n_channels, for_xnnpack = out.shape[0], self.graph.inputs[0].grid is None
+        if for_xnnpack and n_channels % SIDE_BY_SIDE == 0:
+            kernel, group = banded(operator.weight), SIDE_BY_SIDE
+        else:
+            kernel, group = replace(operator.weight, values=operator.weight.values[..., None]), 1
+        means = reshape(self.file, self.tensors[x.name], (1, 1, n_channels // group, group))
+        scores = convolve(self.file, means, kernel, (x.grid, out.grid), out.name)
         return reshape(self.file, scores, image(out.shape), out.name)
 
     def _apply(self, kind: str, inputs: Sequence[Value], out: Value, **options: Any) -> int:
         tensors = [self.tensors[value.name] for value in inputs]
         grid = quantization_of(out.grid)
         return self.file.apply(kind, tensors, image(out.shape), grid, out.name, **options)
+
+
+def banded(weight: Weight) -> Weight:
+    """A convolution across channels as one of groups of `SIDE_BY_SIDE` channels.
+
+    The sums are the same: a group's outputs read the group, the one before and the one after,
+    and all weights but those of an output's own neighbours are zero. XNNPACK's kernels compute
+    as many outputs at once anyway; of one channel alone they throw all but one away.
+
+    Shape:
+        - values: (1, kernel) to (group, 3, group), as (out, width, in)
+    """
+    taps, group = weight.values[0], SIDE_BY_SIDE
+    reach = len(taps) // 2
+    if reach > group:
+        raise ValueError(f"a convolution across {len(taps)} channels reads more than 3 groups")
+    rows = np.zeros((group, 3 * group), taps.dtype)
+    for row in range(group):
+        start = group + row - reach
+        rows[row, start : start + len(taps)] = taps
+    scale = None if weight.scale is None else np.repeat(weight.scale, group)
+    return Weight(rows.reshape(group, 3, group), scale, weight.bias)

@@ -6,23 +6,40 @@ learned scales (LSQ, arXiv 1902.08153); biases int32. The LSTM's two matrix prod
 int8 gate pre-activations on one shared scale, so that adding them is an integer addition;
 all four gates pass one int8 sigmoid, tanh(x) as 2 sigmoid(2x) - 1 with the candidate's rows
 doubled; the cell stays in float32; the hidden state is int8 at 1/128.
+
+That is what is trained. The kernels of microcontrollers compute the LSTM in 16 bits, which is
+finer: a trained network can be simulated so too (`from_export` with the target `micro`).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convert.architecture import DIRECTIONS, ModelConfig, activations, input_grid
-from convert.scheme import QMAX, QMIN, SIGMOID_SCALE, STATE_SCALE, WEIGHT_QMAX
+from convert.architecture import DIRECTIONS, GATE, ModelConfig, activations, input_grid
+from convert.build import cell_exponent
+from convert.calibration import VALUES_KEPT, Observer
+from convert.fixed_point import INT16_MAX, INT16_MIN
+from convert.graph import Grid
+from convert.micro_reference import GATE_EXPONENT
+from convert.quantization import quantise_network
+from convert.scheme import (
+    INT32_MAX,
+    INT32_MIN,
+    QMAX,
+    QMIN,
+    SIGMOID_SCALE,
+    SMALLEST_ACTIVATION_SCALE,
+    SMALLEST_WEIGHT_SCALE,
+    STATE_SCALE,
+    WEIGHT_QMAX,
+)
+from convert.targets import MICRO, PI
 from edge_ser.model import Alfb, EmotionNet
 
-SMALLEST_WEIGHT_SCALE = 1e-6  # keeps the int32 bias of an all but dead channel in range
-SMALLEST_ACTIVATION_SCALE = 1e-6
-CALIBRATION_VALUES = 200_000  # kept of each activation, over all calibration batches
-CALIBRATION_CLIPS = torch.linspace(0.2, 1.0, 41)  # shares of the full range that are tried
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+CALIBRATION_PORTIONS = 16  # an activation is seen in so many portions, or more, while calibrating
 CANDIDATE_GATE = 2  # of torch's gate order: input, forget, candidate, output
 
 
@@ -114,15 +131,20 @@ class Quantizer(nn.Module):
         self.kind = kind
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.register_buffer("zero_point", torch.tensor(QMIN if kind == "positive" else 0))
-        self._seen: list[Tensor] | None = None
+        self._observer: Observer | None = None
 
     @property
     def positive_scale(self) -> Tensor:
         return self.scale.clamp(min=SMALLEST_ACTIVATION_SCALE)
 
+    @property
+    def grid(self) -> Grid:
+        """The grid as it stands."""
+        return Grid(float(self.positive_scale.detach()), int(self.zero_point))
+
     def forward(self, x: Tensor) -> Tensor:
-        if self._seen is not None:
-            self._seen.append(_some_of(x.detach().flatten(), CALIBRATION_VALUES // 16))
+        if self._observer is not None:
+            self._observer.see(x.detach().cpu().numpy())
             return x.clamp(min=0) if self.kind == "positive" else x
         gradient_scale = (x.numel() * QMAX) ** -0.5
         out: Tensor = _LearnedQuantization.apply(  # type: ignore[no-untyped-call]
@@ -132,7 +154,7 @@ class Quantizer(nn.Module):
 
     def saturate(self, x: Tensor) -> Tensor:
         """Clamp a sum of values on the grid to its ends, as int8 addition does."""
-        if self._seen is not None:
+        if self._observer is not None:
             out: Tensor = self(x)
             return out
         low, high = QMIN - int(self.zero_point), QMAX - int(self.zero_point)
@@ -140,41 +162,21 @@ class Quantizer(nn.Module):
 
     def start_calibration(self) -> None:
         """Until `finish_calibration`, let values through and remember some of them."""
-        self._seen = []
+        self._observer = Observer(self.kind, VALUES_KEPT // CALIBRATION_PORTIONS)
 
     def finish_calibration(self) -> None:
         """Choose the grid with the least squared error on the remembered values."""
-        assert self._seen, "a quantizer was calibrated without data"
-        values = _some_of(torch.cat(self._seen), CALIBRATION_VALUES)
-        self._seen = None
-        low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-        best = float("inf")
-        for share in CALIBRATION_CLIPS.tolist():
-            if self.kind == "positive":
-                scale, zero_point = share * high / (QMAX - QMIN), QMIN
-            elif self.kind == "symmetric":
-                scale, zero_point = share * max(-low, high) / QMAX, 0
-            else:
-                scale = share * (high - low) / (QMAX - QMIN)
-                zero_point = round(QMIN - share * low / max(scale, SMALLEST_ACTIVATION_SCALE))
-            scale = max(scale, SMALLEST_ACTIVATION_SCALE)
-            rounded = torch.round(values / scale).clamp_(QMIN - zero_point, QMAX - zero_point)
-            error = float((rounded * scale - values).square().mean())
-            if error < best:
-                best = error
-                self.scale.data.fill_(scale)
-                self.zero_point.fill_(zero_point)
+        assert self._observer is not None, "a quantizer was not being calibrated"
+        grid, self._observer = self._observer.grid(), None
+        self.scale.data.fill_(grid.scale)
+        self.zero_point.fill_(grid.zero_point)
 
 
-def _some_of(values: Tensor, most: int) -> Tensor:
-    """Evenly spaced values, at most about `most`; the same ones every time."""
-    return values[:: max(1, values.numel() // most)]
-
-
-def weight_scale(weight: Tensor) -> Tensor:
-    """Scale of each output channel (first axis): the largest magnitude is 127 steps."""
-    largest = weight.detach().abs().flatten(1).amax(dim=1)
-    return (largest / WEIGHT_QMAX).clamp(min=SMALLEST_WEIGHT_SCALE)
+def weight_scale(weight: Tensor, rows_a_scale: int = 1) -> Tensor:
+    """Scale of each output channel (first axis), as `convert.quantization` writes it down."""
+    largest = weight.detach().abs().reshape(len(weight) // rows_a_scale, -1).amax(dim=1)
+    scale = (largest / WEIGHT_QMAX).clamp(min=SMALLEST_WEIGHT_SCALE)
+    return scale.repeat_interleave(rows_a_scale)
 
 
 class QuantizedEmotionNet(nn.Module):
@@ -186,10 +188,14 @@ class QuantizedEmotionNet(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, tensors: Mapping[str, Tensor], dropout: float = 0.0
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, Tensor],
+        dropout: float = 0.0,
+        target: str = PI,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.target = config, target
         self.names = tuple(tensors)
         self.dropout = nn.Dropout(dropout)
         # Parameter names may not hold dots: the tensors are kept under `a/b/c`.
@@ -240,7 +246,8 @@ class QuantizedEmotionNet(nn.Module):
                 x = functional.max_pool1d(x, pool)
         means = [x.mean(dim=2)] if config.use_alfb else []
         if config.use_gfb:
-            means.append(self._lstm(x.transpose(1, 2), x_grid).mean(dim=1))
+            lstm = self._fused_lstm if self.target == MICRO else self._lstm
+            means.append(lstm(x.transpose(1, 2), x_grid).mean(dim=1))
         fused, grid = self._grid("fusion", torch.cat(means, dim=1))
         hidden = self._dense("hidden", self.dropout(fused), grid)
         hidden, grid = self._grid("hidden", hidden)
@@ -256,10 +263,13 @@ class QuantizedEmotionNet(nn.Module):
         self, name: str, input_scale: Tensor, weight: str = "weight"
     ) -> tuple[Tensor, Tensor]:
         """A weight on its int8 grid and its bias on the int32 grid of the accumulator."""
-        rounded, scale = _round_weight(self.weight(f"{name}.{weight}"))
+        rounded, scale = self._round_weight(f"{name}.{weight}")
         accumulator = scale * input_scale.detach()
         bias = _round(self.weight(f"{name}.bias"), accumulator, INT32_MIN, INT32_MAX)
         return rounded, bias
+
+    def _round_weight(self, name: str) -> tuple[Tensor, Tensor]:
+        return _round_weight(self.weight(name), self.config.rows_a_scale(name))
 
     def _dense(self, name: str, x: Tensor, input_scale: Tensor) -> Tensor:
         weight, bias = self._rounded(name, input_scale)
@@ -294,7 +304,7 @@ class QuantizedEmotionNet(nn.Module):
             weight, bias = self._rounded(f"gfb.{direction}", x_scale, "input")
             part = gates(functional.linear(x, weight, bias) * double)
             from_input.append(part if direction == "forward" else part.flip(1))
-            weight, _ = _round_weight(self.weight(f"gfb.{direction}.recurrent"))
+            weight, _ = self._round_weight(f"gfb.{direction}.recurrent")
             recurrent.append((weight * double[:, None]).T)
         steps = torch.stack(from_input)  # (2, batch, time, 4 * hidden)
         back = torch.stack(recurrent)  # (2, hidden, 4 * hidden)
@@ -309,44 +319,49 @@ class QuantizedEmotionNet(nn.Module):
             states.append(h)
         return torch.stack(states, dim=2).permute(1, 2, 0, 3).flatten(2)
 
-    def export(self) -> dict[str, Tensor]:
-        """What the INT8 files hold, under the names of `fold`.
+    def _fused_lstm(self, x: Tensor, x_scale: Tensor) -> Tensor:
+        """As `_lstm`, in 16 bits (see `convert.graph.FusedBiLstm`)."""
+        gate_step, cell_step = 2.0**GATE_EXPONENT, 2.0 ** cell_exponent(x.shape[1])
+        from_input, recurrent = [], []
+        for direction in DIRECTIONS:
+            weight, bias = self._rounded(f"gfb.{direction}", x_scale, "input")
+            part = _round16(functional.linear(x, weight, bias), gate_step)
+            from_input.append(part if direction == "forward" else part.flip(1))
+            weight, _ = self._round_weight(f"gfb.{direction}.recurrent")
+            recurrent.append(weight.T)
+        steps, back = torch.stack(from_input), torch.stack(recurrent)
+        h = x.new_zeros(2, x.shape[0], self.config.lstm_hidden)
+        cell = torch.zeros_like(h)
+        states = []
+        for step in steps.unbind(dim=2):
+            total = _round16(step + _round16(torch.bmm(h, back), gate_step), gate_step)
+            i, f, g, o = total.chunk(4, dim=2)
+            kept = _round16(torch.sigmoid(f) * cell, cell_step)
+            new = _round16(torch.sigmoid(i) * torch.tanh(g), cell_step)
+            cell = _round16(kept + new, cell_step)
+            h = _round(torch.sigmoid(o) * torch.tanh(cell), STATE_SCALE, QMIN, QMAX)
+            states.append(h)
+        return torch.stack(states, dim=2).permute(1, 2, 0, 3).flatten(2)
 
-        Returns:
-            For each weight NAME its int8 tensor and `NAME_scale` (float32, one an output
-            channel); for each bias its int32 tensor; for each activation
-            `activation.NAME.scale` (float32) and `.zero_point` (int32), both of shape (1,).
-        """
-        tensors: dict[str, Tensor] = {}
-        scales: dict[str, Tensor] = {}
-        for name in self.names:
-            if name.endswith(".bias"):
-                continue
-            weight = self.weight(name).detach()
-            rounded, scale = _round_weight(weight[None] if weight.dim() == 1 else weight)
-            steps = torch.round(rounded / scale.reshape(-1, *[1] * (rounded.dim() - 1)))
-            tensors[name] = steps.to(torch.int8).reshape(weight.shape)
-            tensors[f"{name}_scale"] = scales[name] = scale
-        for name in self.names:
-            if name.endswith(".bias"):
-                layer = name.removesuffix(".bias")
-                weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
-                grid = self.quantizer(input_grid(self.config, layer)).positive_scale.detach()
-                steps = torch.round(self.weight(name).detach() / (scales[weight_name] * grid))
-                tensors[name] = steps.clamp(INT32_MIN, INT32_MAX).to(torch.int32)
-        for name in activations(self.config):
-            quantizer = self.quantizer(name)
-            tensors[f"activation.{name}.scale"] = quantizer.positive_scale.detach().reshape(1)
-            tensors[f"activation.{name}.zero_point"] = quantizer.zero_point.to(torch.int32).reshape(
-                1
-            )
-        return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    def export(self) -> dict[str, Tensor]:
+        """What the INT8 files hold: see `convert.quantization.quantise_network`."""
+        tensors = {name: self.weight(name).detach().cpu().numpy() for name in self.names}
+        grids = {name: self.quantizer(name).grid for name in activations(self.config)}
+        exported = quantise_network(self.config, tensors, grids)
+        return {name: torch.from_numpy(value) for name, value in exported.items()}
 
     @classmethod
     def from_export(
-        cls, config: ModelConfig, exported: Mapping[str, Tensor]
+        cls, config: ModelConfig, exported: Mapping[str, Tensor], target: str = PI
     ) -> "QuantizedEmotionNet":
-        """The network that gives exactly what `export` described."""
+        """The network that gives exactly what `export` described.
+
+        Args:
+            target: in whose arithmetic, one of `convert.targets.TARGETS`. For `micro` the
+                LSTM's weights lie on one scale a gate, as conversion puts them.
+        """
+        if target == MICRO:
+            config = replace(config, lstm_scales=GATE)
         floats: dict[str, Tensor] = {}
         for name, tensor in exported.items():
             if f"{name}_scale" in exported:
@@ -358,7 +373,7 @@ class QuantizedEmotionNet(nn.Module):
                 weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
                 grid = exported[f"activation.{input_grid(config, layer)}.scale"]
                 floats[name] = tensor.float() * exported[f"{weight_name}_scale"] * grid
-        net = cls(config, floats)
+        net = cls(config, floats, target=target)
         for name in activations(config):
             quantizer = net.quantizer(name)
             quantizer.scale.data.copy_(exported[f"activation.{name}.scale"][0])
@@ -366,11 +381,15 @@ class QuantizedEmotionNet(nn.Module):
         return net
 
 
-def _round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+def _round_weight(weight: Tensor, rows_a_scale: int = 1) -> tuple[Tensor, Tensor]:
     """A weight on its int8 grid, and the scale of each output channel."""
-    scale = weight_scale(weight)
+    scale = weight_scale(weight, rows_a_scale)
     steps = scale.reshape(-1, *[1] * (weight.dim() - 1))
     return _round(weight, steps, -WEIGHT_QMAX, WEIGHT_QMAX), scale
+
+
+def _round16(x: Tensor, step: float) -> Tensor:
+    return _round(x, step, INT16_MIN, INT16_MAX)
 
 
 def _sigmoid(x: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ class Recipe:
         """The same with other fields of `TrainConfig`."""
         return replace(self, config=replace(self.config, **settings))
 
-    def with_switches(self, **switches: bool) -> "Recipe":
-        """The same with the model's ablation switches set."""
+    def with_switches(self, **switches: bool | str) -> "Recipe":
+        """The same with the model's switches set: ablations, and its LSTM's scales."""
         model: ModelConfig = replace(self.config.model, **switches)  # type: ignore[arg-type]
         return self.with_settings(model=model)
 

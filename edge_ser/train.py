@@ -54,7 +54,8 @@ class TrainConfig:
     """Everything that determines a training, beside its clips.
 
     Args:
-        epochs, qat_epochs: of float training and of quantization-aware fine-tuning.
+        epochs, qat_epochs: of float training and of quantization-aware fine-tuning; without
+            the latter the checkpoint holds the float network alone.
         learning_rate, qat_learning_rate: peaks of the two cosine schedules.
         seed: of initialisation, order, augmentation and dropout.
         threads: of torch; results repeat bit for bit only with the same number.
@@ -143,10 +144,8 @@ def train(
         for c in validation
     ]
     trainer = _Trainer(config, batches, windows, validation, run, device, on_epoch)
-    float_tensors, quantised, uars = trainer.run_stages()
-    exported = quantised.export()
-    quantised = QuantizedEmotionNet.from_export(config.model, exported)
-    logits = [np.asarray(_logits(quantised, w, "cpu"), np.float64) for w in windows]
+    result = trainer.run_stages()
+    logits = [np.asarray(_logits(result.net, w, "cpu"), np.float64) for w in windows]
     checkpoint = Checkpoint(
         name=name,
         model=config.model,
@@ -163,12 +162,12 @@ def train(
             "seed": config.seed,
             "config": settings["config"],
             "clips": len(train_clips),
-            "validation_uar": uars,
+            "validation_uar": result.uars,
             "versions": versions(),
         },
         scores=(),
-        float_tensors={k: v.cpu().numpy() for k, v in float_tensors.items()},
-        qat_tensors={k: v.numpy() for k, v in exported.items()},
+        float_tensors={k: v.cpu().numpy() for k, v in result.float_tensors.items()},
+        qat_tensors={k: v.numpy() for k, v in result.qat_tensors.items()},
     )
     path = run / f"{name}.safetensors"
     write_checkpoint(path, checkpoint)
@@ -204,6 +203,23 @@ def clip_uar(
     return float(np.mean(uars))
 
 
+@dataclass(frozen=True)
+class _Result:
+    """What the stages end with.
+
+    Args:
+        net: the network that is deployed, on the CPU: the quantised one where there is one.
+        float_tensors: of the folded float network.
+        qat_tensors: what the quantised one exports, or empty.
+        uars: of each on the validation speakers.
+    """
+
+    net: nn.Module
+    float_tensors: Mapping[str, Tensor]
+    qat_tensors: Mapping[str, Tensor]
+    uars: Mapping[str, float]
+
+
 class _Trainer:
     """The two stages over one set of batches."""
 
@@ -221,8 +237,8 @@ class _Trainer:
         self.windows, self.validation = windows, validation
         self.run, self.on_epoch = run, on_epoch
 
-    def run_stages(self) -> tuple[dict[str, Tensor], QuantizedEmotionNet, dict[str, float]]:
-        """The folded float network, the quantised one, and each one's validation UAR."""
+    def run_stages(self) -> _Result:
+        """Train from wherever the run stands to its end."""
         config = self.config
         state = read_state(self.run)
         torch.manual_seed(config.seed)
@@ -234,15 +250,19 @@ class _Trainer:
             write_state(self.run, state)
         else:
             net.load_state_dict(state.under(TEACHER, self.device))
-        tensors = fold(net.eval())
+        tensors, uars = fold(net.eval()), {"float": state.float_uar}
+        if not config.qat_epochs:
+            return _Result(net.cpu(), tensors, {}, uars)
         quantised = QuantizedEmotionNet(config.model, tensors).to(self.device)
         if state.epoch == 0:
             epoch = self.batches.epoch(CALIBRATION_EPOCH)
             some = [batch.inputs.to(self.device) for batch in islice(epoch, CALIBRATION_BATCHES)]
             quantised.eval()
             quantised.calibrate(some)
-        qat_uar = self._run_stage(quantised, self._qat_stage(net), state)
-        return tensors, quantised, {"float": state.float_uar, "qat": qat_uar}
+        uars["qat"] = self._run_stage(quantised, self._qat_stage(net), state)
+        exported = quantised.export()
+        deployed = QuantizedEmotionNet.from_export(config.model, exported)
+        return _Result(deployed, tensors, exported, uars)
 
     def _float_stage(self) -> "_Stage":
         config, device = self.config, self.device

@@ -133,8 +133,8 @@ class InterpreterEngine:
         self._interpreter.allocate_tensors()
         self.inputs = [_tensor(detail) for detail in self._interpreter.get_input_details()]
         self.outputs = [_tensor(detail) for detail in self._interpreter.get_output_details()]
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
         self._lock = threading.Lock()  # an interpreter has one set of tensors
 
     def infer(self, features: Float32) -> Float32:
@@ -142,10 +142,12 @@ class InterpreterEngine:
         with self._lock:
             # A fused LSTM keeps its state in variables, which would leak into the next window.
             self._interpreter.reset_all_variables()
-            self._interpreter.set_tensor(self._input, features[None])
+            self._interpreter.set_tensor(
+                self._input["index"], _to_tensor(features[None], self._input)
+            )
             self._interpreter.invoke()
-            logits: Float32 = self._interpreter.get_tensor(self._output)[0]
-        return logits
+            logits = self._interpreter.get_tensor(self._output["index"])[0]
+        return _from_tensor(logits, self._output)
 
 
 class OnnxRuntimeEngine:
@@ -234,6 +236,9 @@ def _open(
 
 Tensor = tuple[tuple[int | str | None, ...], str]  # shape and type; ONNX may name a length
 
+ON_GRID = "int8 on a grid"
+"""Type of an int8 tensor that says what its values stand for."""
+
 
 def _check_signature(
     path: Path, engine: InterpreterEngine | OnnxRuntimeEngine, contract: Contract
@@ -244,16 +249,37 @@ def _check_signature(
         ("input", engine.inputs, features),
         ("output", engine.outputs, (1, len(contract.labels))),
     ):
-        if found != [(shape, "float32")]:
+        if found not in ([(shape, "float32")], [(shape, ON_GRID)]):
             listed = ", ".join(f"{kind} {list(size)}" for size, kind in found)
             raise EdgeSerError(
-                f"{path}: the model's {what} is {listed}, but its contract says float32 "
-                f"{list(shape)}; convert it again"
+                f"{path}: the model's {what} is {listed}, but its contract says {list(shape)}, "
+                f"and float32 or {ON_GRID} was expected; convert it again"
             )
 
 
 def _tensor(detail: Any) -> Tensor:
-    return tuple(int(size) for size in detail["shape"]), np.dtype(detail["dtype"]).name
+    kind = np.dtype(detail["dtype"]).name
+    scale, _ = detail["quantization"]
+    if kind == "int8" and 0.0 < scale < float("inf"):
+        kind = ON_GRID
+    return tuple(int(size) for size in detail["shape"]), kind
+
+
+def _to_tensor(x: Float32, detail: Any) -> NDArray[Any]:
+    """Numbers as that tensor holds them; onto its grid to the nearest step, ties to even."""
+    if detail["dtype"] is np.float32:
+        return x
+    scale, zero_point = detail["quantization"]
+    steps = np.rint(x.astype(np.float64) / scale) + zero_point
+    return np.asarray(np.clip(steps, -128, 127), np.int8)
+
+
+def _from_tensor(x: NDArray[Any], detail: Any) -> Float32:
+    """The numbers that a tensor's values stand for."""
+    if detail["dtype"] is np.float32:
+        return x
+    scale, zero_point = detail["quantization"]
+    return np.asarray((x.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
 
 def _value(value: Any) -> Tensor:

@@ -49,7 +49,12 @@ def train(
     size: Annotated[str, typer.Option(help="tiny, small or base.")] = "small",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of float training.")] = 120,
     qat_epochs: Annotated[
-        int, typer.Option(min=1, help="Epochs of quantization-aware fine-tuning.")
+        int,
+        typer.Option(
+            min=0,
+            help="Epochs of quantization-aware fine-tuning; 0 leaves it out, and INT8 files then "
+            "need `edge-ser convert --calibrate`.",
+        ),
     ] = 24,
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
@@ -58,6 +63,14 @@ def train(
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
     gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,
     alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
+    lstm_scales: Annotated[
+        str,
+        typer.Option(
+            help="Of the LSTM's int8 weights: row, a scale for each, or gate, one for each "
+            "gate's rows. Kernels of microcontrollers have one for each gate's: of a model "
+            "trained so, `convert --target micro` rounds no weight again."
+        ),
+    ] = "row",
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or auto: a GPU when there is one.")
     ] = "auto",
@@ -91,7 +104,9 @@ def train(
     if device == "cuda" and not gpu:
         raise EdgeSerError("no CUDA device was found: use --device cpu, or auto")
     recipe = make_recipe(tuple(corpus), data, fold, size, name)
-    recipe = recipe.with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb).with_settings(
+    recipe = recipe.with_switches(
+        use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales
+    ).with_settings(
         epochs=epochs,
         qat_epochs=qat_epochs,
         batch_size=batch_size,
@@ -116,4 +131,7 @@ def train(
             on_epoch=progress.epoch,
         )
     print(checkpoint)
-    typer.echo(f"next: edge-ser convert --int8 {checkpoint} -o {run / 'models'}", err=True)
+    calibrate = "" if qat_epochs else " --calibrate RECORDINGS"
+    typer.echo(
+        f"next: edge-ser convert --int8{calibrate} {checkpoint} -o {run / 'models'}", err=True
+    )

@@ -1,9 +1,11 @@
 """Quantization-aware training: it starts from the float network and stays on int8 grids."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from convert.architecture import ModelConfig, activations
+from convert.architecture import DIRECTIONS, GATE, ModelConfig, activations
 from convert.scheme import QMAX, QMIN
 from edge_ser.model import EmotionNet
 from edge_ser.qat import QuantizedEmotionNet, Quantizer, fold
@@ -83,6 +85,26 @@ def test_the_export_describes_the_network_exactly(net: EmotionNet, windows: torc
     assert exported["alfb.0.weight"].dtype == torch.int8
     assert exported["gfb.forward.bias"].dtype == torch.int32
     again = QuantizedEmotionNet.from_export(CONFIG, exported).eval()
+    with torch.no_grad():
+        assert torch.equal(quantised(windows), again(windows))
+
+
+def test_an_lstm_trained_on_one_scale_a_gate_is_written_so(
+    net: EmotionNet, windows: torch.Tensor
+) -> None:
+    """Kernels of microcontrollers have no other; and it is still the network that was trained."""
+    config = replace(CONFIG, lstm_scales=GATE)
+    quantised = QuantizedEmotionNet(config, fold(net)).eval()
+    quantised.calibrate([windows])
+    exported = quantised.export()
+    for direction in DIRECTIONS:
+        for part in ("input", "recurrent"):
+            name = f"gfb.{direction}.{part}"
+            scales = exported[f"{name}_scale"].reshape(4, -1)
+            largest = exported[name].abs().reshape(4, -1).amax(dim=1)
+            assert torch.equal(scales, scales[:, :1].expand_as(scales))
+            assert largest.tolist() == [127] * 4
+    again = QuantizedEmotionNet.from_export(config, exported).eval()
     with torch.no_grad():
         assert torch.equal(quantised(windows), again(windows))
 

@@ -124,6 +124,26 @@ def wait_for(log: Path, stage: str, epoch: int) -> None:
     pytest.fail(f"no epoch {epoch} of stage {stage} in {log}")
 
 
+def test_without_qat_the_checkpoint_is_float_alone(data: Path, tmp_path: Path) -> None:
+    """And a second start of the finished training ends with the same bits."""
+    contents = set()
+    for _ in range(2):
+        done = subprocess.run(
+            command(data, tmp_path, "--epochs", "2", "--qat-epochs", "0"),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        path = Path(done.stdout.strip())
+        contents.add(path.read_bytes())
+        assert "--calibrate" in done.stderr
+    assert len(contents) == 1
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.float_tensors and not checkpoint.qat_tensors
+    assert set(checkpoint.training["validation_uar"]) == {"float"}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

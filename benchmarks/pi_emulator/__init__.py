@@ -1,0 +1,1 @@
+"""A Raspberry-Pi-class Arm Python under emulation, and exact counts of its instructions."""

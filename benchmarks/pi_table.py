@@ -1,0 +1,290 @@
+"""The table of benchmarks/pi.py: rows, targets, and both as Markdown and JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pi_emulator.emulator import CORES, Count
+
+MILLION = 1e6
+NOTHING = "-"
+CLASSES = {
+    "dotprod": "dot product",
+    "simd_fp": "other SIMD and float",
+    "ldst_simd": "SIMD loads and stores",
+    "ldst": "loads and stores",
+    "alu": "integer",
+    "branch": "branches",
+}
+"""Classes of insncount.c, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model file, or a path that led to none.
+
+    Args:
+        file: its name.
+        made_by: what wrote it.
+        n_bytes: of the file.
+        x86_ms: median latency of `Engine.infer` on the machine that made the table.
+        counts: by core.
+        int8_share: of the multiply-accumulates, where it is known.
+        failure: why numbers are missing; empty when none is.
+    """
+
+    file: str
+    made_by: str
+    n_bytes: int | None = None
+    x86_ms: float | None = None
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    int8_share: float | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a file is to reach, as a ratio to the baseline.
+
+    Args:
+        suffix: of the file.
+        quantity: "bytes", "x86 latency", or a core, whose instructions are meant.
+        limit: not to be exceeded; `aim` is what one hopes for.
+    """
+
+    suffix: str
+    quantity: str
+    limit: float
+    aim: float | None = None
+
+
+INT8_TFLITE, INT8_ONNX = ".int8.tflite", ".int8.onnx"
+TARGETS = (
+    Target(INT8_TFLITE, "cortex-a53", 1.00, 0.85),
+    Target(INT8_TFLITE, "cortex-a72", 0.70, 0.55),
+    Target(INT8_TFLITE, "cortex-a76", 0.27, 0.22),
+    Target(INT8_TFLITE, "x86 latency", 0.50),
+    Target(INT8_TFLITE, "bytes", 0.35),
+    Target(INT8_ONNX, "cortex-a76", 0.75),
+    Target(INT8_ONNX, "x86 latency", 0.80),
+    Target(INT8_ONNX, "bytes", 0.30),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what was measured, None where nothing was."""
+
+    target: Target
+    file: str
+    ratio: float | None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the limit holds; None when that is not known."""
+        return None if self.ratio is None else self.ratio <= self.target.limit
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the aim is reached too; None without one."""
+        if self.ratio is None or self.target.aim is None:
+            return None
+        return self.ratio <= self.target.aim
+
+
+@dataclass(frozen=True)
+class PiTable:
+    """Everything that one run measured.
+
+    Args:
+        baseline: name of the file that ratios refer to.
+        facts: of checkpoint, machine and emulator.
+        spread: largest relative difference between two counts of the same file.
+    """
+
+    rows: tuple[Row, ...]
+    baseline: str
+    facts: Mapping[str, Any]
+    spread: float | None
+
+    def ratio(self, row: Row, quantity: str) -> float | None:
+        """Of a row to the baseline; None where either is unknown."""
+        (base,) = (row for row in self.rows if row.file == self.baseline)
+        ours, theirs = quantity_of(row, quantity), quantity_of(base, quantity)
+        return None if ours is None or not theirs else ours / theirs
+
+    def verdicts(self, targets: Sequence[Target] = TARGETS) -> tuple[Verdict, ...]:
+        """Of the files that `convert` wrote: theirs are the targets."""
+        name = self.facts["name"]
+        found = []
+        for target in targets:
+            file = f"{name}{target.suffix}"
+            rows = [row for row in self.rows if row.file == file]
+            found.append(
+                Verdict(target, file, self.ratio(rows[0], target.quantity) if rows else None)
+            )
+        return tuple(found)
+
+
+def quantity_of(row: Row, quantity: str) -> float | None:
+    """Bytes, milliseconds, or instructions of the interpreter's call."""
+    if quantity == "bytes":
+        return row.n_bytes
+    if quantity == "x86 latency":
+        return row.x86_ms
+    return row.counts[quantity].invoke["total"] if quantity in row.counts else None
+
+
+def to_json(table: PiTable) -> dict[str, Any]:
+    """For programs: every number, uncut."""
+    cores = _cores(table)
+    quantities = ("bytes", "x86 latency", *cores)
+    return {
+        "facts": dict(table.facts),
+        "baseline": table.baseline,
+        "spread_of_two_counts": table.spread,
+        "rows": [
+            asdict(row)
+            | {"ratio_to_baseline": {name: table.ratio(row, name) for name in quantities}}
+            for row in table.rows
+        ],
+        "targets": [
+            asdict(verdict.target)
+            | {"file": verdict.file, "ratio": verdict.ratio, "met": verdict.met}
+            for verdict in table.verdicts()
+        ],
+    }
+
+
+def to_markdown(table: PiTable) -> str:
+    """For people."""
+    parts = [
+        "# One window on a Raspberry Pi's cores",
+        _what(table),
+        "\n".join(_main_table(table)),
+        _failures(table),
+        "## Targets",
+        "\n".join(_targets(table)),
+        "## Instructions by class",
+        "\n".join(_classes(table)),
+        "## With what",
+        "\n".join(f"- {name}: {value}" for name, value in _flat(table.facts)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what(table: PiTable) -> str:
+    boards = "; ".join(f"{core} is in {CORES[core]}" for core in _cores(table))
+    spread = (
+        ""
+        if table.spread is None
+        else f" Counting a file twice gave the same within {100 * table.spread:.3f} %."
+    )
+    return (
+        "Millions of instructions that the interpreter executes for one window, on one thread, "
+        f"counted on emulated cores ({boards}), and in brackets the ratio to {table.baseline}. "
+        "Instructions are not time: cores differ in how many they do at once."
+        f"{spread} `wrapper` is what the runtime's engine adds around the interpreter's call "
+        "(setting the input, getting the output, in Python; on the last core). `x86` is the "
+        "median latency of the engine's call, all files in turn in one process."
+    )
+
+
+def _main_table(table: PiTable) -> list[str]:
+    cores = _cores(table)
+    head = ["file", "made by", "bytes", "x86 ms", *cores, "wrapper", "resident MB"]
+    shares = any(row.int8_share is not None for row in table.rows)
+    if shares:
+        head.append("int8 share of products")
+    lines = _head(head, texts=2)
+    for row in table.rows:
+        last = row.counts.get(cores[-1]) if cores else None
+        cells = [
+            row.file,
+            row.made_by,
+            _with_ratio(table, row, "bytes", f"{row.n_bytes or 0:,}"),
+            _with_ratio(table, row, "x86 latency", f"{row.x86_ms or 0:.3f}"),
+            *(_with_ratio(table, row, core, _millions(row, core)) for core in cores),
+            f"{(last.infer - last.invoke['total']) / MILLION:.3f}" if last else NOTHING,
+            f"{last.resident_bytes / MILLION:.0f}" if last else NOTHING,
+        ]
+        if shares:
+            share = row.int8_share
+            cells.append(NOTHING if share is None else f"{100 * share:.1f} %")
+        lines.append(_line(cells))
+    return lines
+
+
+def _failures(table: PiTable) -> str:
+    failed = [f"- {row.file} ({row.made_by}): {row.failure}" for row in table.rows if row.failure]
+    return "\n".join(["Without a number:", "", *failed]) if failed else ""
+
+
+def _targets(table: PiTable) -> list[str]:
+    lines = _head([f"ratio to {table.baseline}", "of", "measured", "target", "aim", ""], texts=2)
+    words = {True: "met", False: "NOT met", None: "not measured"}
+    for verdict in table.verdicts():
+        target, aim = verdict.target, verdict.target.aim
+        word = words[verdict.met]
+        if verdict.met and aim is not None:
+            word += ", aim reached" if verdict.reached else ", aim not reached"
+        lines.append(
+            _line(
+                [
+                    target.quantity
+                    if target.quantity not in CORES
+                    else f"{target.quantity} instructions",
+                    verdict.file,
+                    NOTHING if verdict.ratio is None else f"{verdict.ratio:.3f}",
+                    f"<= {target.limit:.2f}",
+                    NOTHING if aim is None else f"{aim:.2f}",
+                    word,
+                ]
+            )
+        )
+    return lines
+
+
+def _classes(table: PiTable) -> list[str]:
+    lines = _head(["file", "core", "all", *CLASSES.values()], texts=2)
+    for row in table.rows:
+        for core, count in row.counts.items():
+            numbers = [f"{count.invoke[name] / MILLION:.3f}" for name in ("total", *CLASSES)]
+            lines.append(_line([row.file, core, *numbers]))
+    return lines
+
+
+def _with_ratio(table: PiTable, row: Row, quantity: str, text: str) -> str:
+    ratio = table.ratio(row, quantity)
+    if quantity_of(row, quantity) is None:
+        return NOTHING
+    return text if ratio is None or row.file == table.baseline else f"{text} ({ratio:.2f})"
+
+
+def _millions(row: Row, core: str) -> str:
+    value = quantity_of(row, core)
+    return NOTHING if value is None else f"{value / MILLION:.2f}"
+
+
+def _cores(table: PiTable) -> tuple[str, ...]:
+    counted = {core for row in table.rows for core in row.counts}
+    return tuple(core for core in CORES if core in counted)
+
+
+def _head(headings: Sequence[str], texts: int) -> list[str]:
+    """The first `texts` columns to the left, the others to the right."""
+    rule = ["---"] * texts + ["---:"] * (len(headings) - texts)
+    return [_line(headings), _line(rule)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _flat(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, ", ".join(f"{k} {v}" for k, v in value.items()))
+        if isinstance(value, Mapping)
+        else (name, str(value))
+        for name, value in facts.items()
+    ]
