@@ -8,6 +8,7 @@ from pi_emulator.emulator import CORES, Count
 
 MILLION = 1e6
 NOTHING = "-"
+LATENCY = "x86 latency"
 CLASSES = {
     "dotprod": "dot product",
     "simd_fp": "other SIMD and float",
@@ -28,6 +29,7 @@ class Row:
         made_by: what wrote it.
         n_bytes: of the file.
         x86_ms: median latency of `Engine.infer` on the machine that made the table.
+        x86_baseline_ms: the baseline's, measured in turn with it.
         counts: by core.
         int8_share: of the multiply-accumulates, where it is known.
         failure: why numbers are missing; empty when none is.
@@ -37,6 +39,7 @@ class Row:
     made_by: str
     n_bytes: int | None = None
     x86_ms: float | None = None
+    x86_baseline_ms: float | None = None
     counts: Mapping[str, Count] = field(default_factory=dict)
     int8_share: float | None = None
     failure: str = ""
@@ -63,21 +66,27 @@ TARGETS = (
     Target(INT8_TFLITE, "cortex-a53", 1.00, 0.85),
     Target(INT8_TFLITE, "cortex-a72", 0.70, 0.55),
     Target(INT8_TFLITE, "cortex-a76", 0.27, 0.22),
-    Target(INT8_TFLITE, "x86 latency", 0.50),
+    Target(INT8_TFLITE, LATENCY, 0.50),
     Target(INT8_TFLITE, "bytes", 0.35),
     Target(INT8_ONNX, "cortex-a76", 0.75),
-    Target(INT8_ONNX, "x86 latency", 0.80),
+    Target(INT8_ONNX, LATENCY, 0.80),
     Target(INT8_ONNX, "bytes", 0.30),
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and what was measured, None where nothing was."""
+    """A target and what was measured, None where nothing was.
+
+    Args:
+        ratio: to the baseline: it decides.
+        stock_ratio: to the stock converter's float file.
+    """
 
     target: Target
     file: str
     ratio: float | None
+    stock_ratio: float | None = None
 
     @property
     def met(self) -> bool | None:
@@ -100,18 +109,28 @@ class PiTable:
         baseline: name of the file that ratios refer to.
         facts: of checkpoint, machine and emulator.
         spread: largest relative difference between two counts of the same file.
+        stock_baseline: name of the stock converter's file that targets are also held against.
     """
 
     rows: tuple[Row, ...]
     baseline: str
     facts: Mapping[str, Any]
     spread: float | None
+    stock_baseline: str = ""
 
     def ratio(self, row: Row, quantity: str) -> float | None:
         """Of a row to the baseline; None where either is unknown."""
         (base,) = (row for row in self.rows if row.file == self.baseline)
         ours, theirs = quantity_of(row, quantity), quantity_of(base, quantity)
+        if quantity == LATENCY:
+            theirs = row.x86_baseline_ms  # measured in turn with this row's
         return None if ours is None or not theirs else ours / theirs
+
+    def ratio_to_stock(self, row: Row, quantity: str) -> float | None:
+        """Of a row to the stock converter's float file."""
+        stock = [self.ratio(row, quantity) for row in self.rows if row.file == self.stock_baseline]
+        ours = self.ratio(row, quantity)
+        return None if ours is None or not stock or not stock[0] else ours / stock[0]
 
     def verdicts(self, targets: Sequence[Target] = TARGETS) -> tuple[Verdict, ...]:
         """Of the files that `convert` wrote: theirs are the targets."""
@@ -119,10 +138,12 @@ class PiTable:
         found = []
         for target in targets:
             file = f"{name}{target.suffix}"
-            rows = [row for row in self.rows if row.file == file]
-            found.append(
-                Verdict(target, file, self.ratio(rows[0], target.quantity) if rows else None)
-            )
+            ratio, stock_ratio = None, None
+            for row in self.rows:
+                if row.file == file:
+                    ratio = self.ratio(row, target.quantity)
+                    stock_ratio = self.ratio_to_stock(row, target.quantity)
+            found.append(Verdict(target, file, ratio, stock_ratio))
         return tuple(found)
 
 
@@ -130,7 +151,7 @@ def quantity_of(row: Row, quantity: str) -> float | None:
     """Bytes, milliseconds, or instructions of the interpreter's call."""
     if quantity == "bytes":
         return row.n_bytes
-    if quantity == "x86 latency":
+    if quantity == LATENCY:
         return row.x86_ms
     return row.counts[quantity].invoke["total"] if quantity in row.counts else None
 
@@ -138,7 +159,7 @@ def quantity_of(row: Row, quantity: str) -> float | None:
 def to_json(table: PiTable) -> dict[str, Any]:
     """For programs: every number, uncut."""
     cores = _cores(table)
-    quantities = ("bytes", "x86 latency", *cores)
+    quantities = ("bytes", LATENCY, *cores)
     return {
         "facts": dict(table.facts),
         "baseline": table.baseline,
@@ -150,7 +171,12 @@ def to_json(table: PiTable) -> dict[str, Any]:
         ],
         "targets": [
             asdict(verdict.target)
-            | {"file": verdict.file, "ratio": verdict.ratio, "met": verdict.met}
+            | {
+                "file": verdict.file,
+                "ratio": verdict.ratio,
+                "ratio_to_stock": verdict.stock_ratio,
+                "met": verdict.met,
+            }
             for verdict in table.verdicts()
         ],
     }
@@ -185,8 +211,9 @@ def _what(table: PiTable) -> str:
         f"counted on emulated cores ({boards}), and in brackets the ratio to {table.baseline}. "
         "Instructions are not time: cores differ in how many they do at once."
         f"{spread} `wrapper` is what the runtime's engine adds around the interpreter's call "
-        "(setting the input, getting the output, in Python; on the last core). `x86` is the "
-        "median latency of the engine's call, all files in turn in one process."
+        "(setting the input, getting the output, in Python; on the last core). `x86 ms` is the "
+        "median latency of the engine's call, and its ratio that to the baseline's in the same "
+        "process, both in turn."
     )
 
 
@@ -203,7 +230,7 @@ def _main_table(table: PiTable) -> list[str]:
             row.file,
             row.made_by,
             _with_ratio(table, row, "bytes", f"{row.n_bytes or 0:,}"),
-            _with_ratio(table, row, "x86 latency", f"{row.x86_ms or 0:.3f}"),
+            _with_ratio(table, row, LATENCY, _decimals(row.x86_ms)),
             *(_with_ratio(table, row, core, _millions(row, core)) for core in cores),
             f"{(last.infer - last.invoke['total']) / MILLION:.3f}" if last else NOTHING,
             f"{last.resident_bytes / MILLION:.0f}" if last else NOTHING,
@@ -221,28 +248,26 @@ def _failures(table: PiTable) -> str:
 
 
 def _targets(table: PiTable) -> list[str]:
-    lines = _head([f"ratio to {table.baseline}", "of", "measured", "target", "aim", ""], texts=2)
+    head = ["what", "of", f"to {table.baseline}"]
+    if table.stock_baseline:
+        head.append(f"to {table.stock_baseline}")
+    lines = _head([*head, "target", "aim", ""], texts=2)
     words = {True: "met", False: "NOT met", None: "not measured"}
     for verdict in table.verdicts():
-        target, aim = verdict.target, verdict.target.aim
-        word = words[verdict.met]
-        if verdict.met and aim is not None:
+        target, word = verdict.target, words[verdict.met]
+        if verdict.met and verdict.reached is not None:
             word += ", aim reached" if verdict.reached else ", aim not reached"
-        lines.append(
-            _line(
-                [
-                    target.quantity
-                    if target.quantity not in CORES
-                    else f"{target.quantity} instructions",
-                    verdict.file,
-                    NOTHING if verdict.ratio is None else f"{verdict.ratio:.3f}",
-                    f"<= {target.limit:.2f}",
-                    NOTHING if aim is None else f"{aim:.2f}",
-                    word,
-                ]
-            )
-        )
+        unit = " instructions" if target.quantity in CORES else ""
+        cells = [target.quantity + unit, verdict.file, _decimals(verdict.ratio)]
+        if table.stock_baseline:
+            cells.append(_decimals(verdict.stock_ratio))
+        aim = NOTHING if target.aim is None else f"{target.aim:.2f}"
+        lines.append(_line([*cells, f"<= {target.limit:.2f}", aim, word]))
     return lines
+
+
+def _decimals(ratio: float | None) -> str:
+    return NOTHING if ratio is None else f"{ratio:.3f}"
 
 
 def _classes(table: PiTable) -> list[str]:

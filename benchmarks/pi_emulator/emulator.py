@@ -20,7 +20,7 @@ REPOSITORY = HERE.parents[1]
 CORES = {"cortex-a53": "Pi 3, Zero 2 W", "cortex-a72": "Pi 4", "cortex-a76": "Pi 5"}
 """Every core that can be emulated, and the boards that have it."""
 
-COUNTING_CODE = ("pi-emu.sh", "insncount.c", "regions.py", "count_file.py")
+COUNTING_CODE = ("emulator.py", "pi-emu.sh", "insncount.c", "regions.py", "count_file.py")
 
 
 class EmulatorError(Exception):

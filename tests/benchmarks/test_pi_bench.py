@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,7 @@ def table(*rows: Row, spread: float | None = 0.0001) -> PiTable:
         "edge-ser convert",
         n_bytes=1000,
         x86_ms=0.5,
+        x86_baseline_ms=0.5,
         counts=dict.fromkeys(CORES, count(8e6)),
     )
     return PiTable((base, *rows), base.file, {"name": "net", "x86": {"cpu": "some"}}, spread)
@@ -115,15 +117,27 @@ def int8_tflite(a53: float, a72: float = 4e6, a76: float = 1.7e6) -> Row:
         "edge-ser convert",
         n_bytes=310,
         x86_ms=0.2,
+        x86_baseline_ms=0.4,
         counts=dict(zip(CORES, map(count, (a53, a72, a76)), strict=True)),
     )
 
 
 def test_ratios_are_to_the_baselines_instructions_bytes_and_latency() -> None:
+    """The latency's to what the baseline took in turn with this very file."""
     row = int8_tflite(6e6)
     whole = table(row)
     found = [whole.ratio(row, name) for name in (*CORES, "bytes", "x86 latency")]
-    assert found == pytest.approx([0.75, 0.5, 0.2125, 0.31, 0.4])
+    assert found == pytest.approx([0.75, 0.5, 0.2125, 0.31, 0.5])
+
+
+def test_targets_are_also_held_against_the_stock_file() -> None:
+    """Its latency was measured at another moment: both are taken relative to the baseline."""
+    stock = Row("stock.onnx", "stock", 2000, 1.2, 0.6, dict.fromkeys(CORES, count(1e7)))
+    whole = replace(table(int8_tflite(6e6), stock), stock_baseline=stock.file)
+    found = {verdict.target.quantity: verdict.stock_ratio for verdict in whole.verdicts()[:5]}
+    expected = [0.6, 0.4, 0.17, 0.25, 0.155]
+    assert list(found.values()) == pytest.approx(expected)
+    assert "| 0.750 | 0.600 | <= 1.00 |" in to_markdown(whole)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +152,7 @@ def test_a_target_is_met_up_to_its_limit(a53: float, met: bool, reached: bool) -
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     """A run of one core, or of one file, must not look like a success."""
     row = int8_tflite(6e6)
-    part = Row(row.file, row.made_by, row.n_bytes, None, {"cortex-a53": row.counts["cortex-a53"]})
+    part = replace(row, counts={"cortex-a53": row.counts["cortex-a53"]})
     verdicts = {
         (verdict.target.suffix, verdict.target.quantity): verdict.met
         for verdict in table(part).verdicts()
@@ -154,7 +168,7 @@ def test_the_tables_say_what_was_measured_and_what_failed() -> None:
     whole = table(int8_tflite(6e6), failed)
     markdown = to_markdown(whole)
     for text in (
-        "| net.int8.tflite | edge-ser convert | 310 (0.31) | 0.200 (0.40) | 6.00 (0.75) |",
+        "| net.int8.tflite | edge-ser convert | 310 (0.31) | 0.200 (0.50) | 6.00 (0.75) |",
         "| keras-int8.tflite | legacy Keras | - | - | - |",
         "- keras-int8.tflite (legacy Keras): does not install: no such wheel",
         "| cortex-a53 instructions | net.int8.tflite | 0.750 | <= 1.00 | 0.85 | met, aim reached |",
