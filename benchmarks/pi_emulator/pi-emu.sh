@@ -39,7 +39,7 @@ MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Pack
   grep -E '/debian/?$' | sort -u | head -n 1)}
 [ -n "$MIRROR" ] || { say "apt knows no Debian mirror: run 'apt-get update', or set MIRROR"; exit 2; }
 
-rm -rf "$D/.made" "$D/qemu" "$D/root" "$D/venv"
+rm -rf "$D/.made" "$D/qemu" "$D/arm64" "$D/venv"
 
 unpack() { # unpack ROOT ARCH SUITE PACKAGE...: packages and all they depend on, as files
   R=$1; A=$2; S=$3; shift 3
@@ -69,14 +69,14 @@ find "$D/qemu/usr/bin" -name 'qemu-*' ! -name qemu-aarch64 -delete
 LIB=$D/qemu/lib/x86_64-linux-gnu:$D/qemu/usr/lib/x86_64-linux-gnu
 
 # 2. The Arm system: Python and what wheels link with.
-unpack "$D/root" arm64 "$SUITE" python$PY-minimal libpython$PY-stdlib libstdc++6 libgcc-s1
-rm -rf "$D/root/usr/share/doc" "$D/root/usr/share/man" "$D/root/usr/share/locale"
+unpack "$D/arm64" arm64 "$SUITE" python$PY-minimal libpython$PY-stdlib libstdc++6 libgcc-s1
+rm -rf "$D/arm64/usr/share/doc" "$D/arm64/usr/share/man" "$D/arm64/usr/share/locale"
 
 # 3. A path prefix for each board: that system and the board's own /proc/cpuinfo. qemu 7.2 would
 #    show the host's, on which onnxruntime crashes; XNNPACK chooses kernels by the core named there.
 board() { # board CPU PART VARIANT REVISION FEATURES
   mkdir -p "$D/$1/proc"
-  for d in bin etc lib sbin usr var; do ln -sfn "../root/$d" "$D/$1/$d"; done
+  for d in bin etc lib sbin usr var; do ln -sfn "../arm64/$d" "$D/$1/$d"; done
   for i in 0 1 2 3; do
     printf 'processor\t: %s\nBogoMIPS\t: 108.00\nFeatures\t: %s\nCPU implementer\t: 0x41\n' $i "$5"
     printf 'CPU architecture: 8\nCPU variant\t: %s\nCPU part\t: %s\nCPU revision\t: %s\n\n' $3 $2 $4
@@ -93,12 +93,12 @@ board cortex-a76 0xd0b 0x4 1 "$V82"
 cc -O2 -shared -fPIC -o "$D/libinsncount.so" "$HERE/insncount.c"
 mkdir -p "$D/venv/bin" "$D/venv/lib/python$PY/site-packages"
 printf 'home = %s\ninclude-system-site-packages = false\nversion = %s\n' \
-  "$D/root/usr/bin" $PY > "$D/venv/pyvenv.cfg"
+  "$D/arm64/usr/bin" $PY > "$D/venv/pyvenv.cfg"
 cat > "$D/venv/bin/python" <<W
 #!/bin/sh
 exec "$D/qemu/lib64/ld-linux-x86-64.so.2" --library-path "$LIB" "$D/qemu/usr/bin/qemu-aarch64" \\
   -0 "\$0" -cpu "\${PI_CPU:-cortex-a72}" -seed 1 -L "$D/\${PI_CPU:-cortex-a72}" \\
-  \${PI_COUNT:+-plugin "$D/libinsncount.so,out=\$PI_COUNT"} "$D/root/usr/bin/python$PY" "\$@"
+  \${PI_COUNT:+-plugin "$D/libinsncount.so,out=\$PI_COUNT"} "$D/arm64/usr/bin/python$PY" "\$@"
 W
 chmod +x "$D/venv/bin/python"
 ln -sf python "$D/venv/bin/python3"
