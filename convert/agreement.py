@@ -18,6 +18,7 @@ from convert.reference import run
 from firmware_host.contract import Contract
 from firmware_host.engines import Engine, load_engine
 from firmware_host.golden import golden_features
+from firmware_host.probabilities import label_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,17 +154,6 @@ def golden_recordings(contract: Contract) -> list[Recording]:
         )
         for vector in contract.golden
     ]
-
-
-def label_of(logits: Float32, temperature: float) -> int:
-    """A recording's label: the highest mean probability over its windows.
-
-    Shape:
-        - logits: (windows, n_labels)
-    """
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return int((powers / powers.sum(axis=1, keepdims=True)).mean(axis=0).argmax())
 
 
 def render(report: Mapping[str, Any]) -> "Table":

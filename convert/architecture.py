@@ -169,6 +169,11 @@ def activations(config: ModelConfig) -> dict[str, str]:
     return grids | {"fusion": "affine", "hidden": "positive", "logits": "symmetric"}
 
 
+def biased_weight(layer: str) -> str:
+    """Name of the weight to whose products a layer's bias is added."""
+    return f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
+
+
 def input_grid(config: ModelConfig, layer: str) -> str:
     """Name of the activation grid that a layer with a bias reads."""
     block_output = "out" if config.use_eca else "conv"

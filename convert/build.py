@@ -30,6 +30,7 @@ from convert.graph import (
     Weight,
 )
 from convert.scheme import (
+    N_GATES,
     SIGMOID_SCALE,
     SIGMOID_ZERO_POINT,
     STATE_SCALE,
@@ -46,7 +47,6 @@ FIXED_GRIDS = {
     "state": Grid(STATE_SCALE, STATE_ZERO_POINT),
 }
 
-N_GATES = 4
 COARSEST_CELL_EXPONENT = -9
 """Of a fused kernel's cell: TFLite's tanh takes at most 6 integer bits of its 15."""
 

@@ -151,12 +151,12 @@ def convert(
             "a C array is made of the INT8 file for microcontrollers: "
             "choose --int8 and the target micro, or all"
         )
+    contract = contract_of(trained, build_graph(trained, quantised=False))
     variants = [_Variant(FLOAT32, trained, None)]
     if int8 and trained.qat_tensors:
         variants += [_Variant(INT8, trained, QAT_METHOD, target) for target in targets]
     if int8 and calibrate:
-        variants += _quantised_after_training(trained, calibrate, targets, tell)
-    contract = contract_of(trained, build_graph(trained, quantised=False))
+        variants += _quantised_after_training(trained, calibrate, targets, contract, tell)
     heard = read_recordings(find_recordings(clips), contract, MOST_CLIPS, _counter(tell, "reading"))
     files, described = [], []
     for variant in variants:
@@ -194,10 +194,13 @@ def convert(
 
 
 def _quantised_after_training(
-    trained: Checkpoint, recordings: Sequence[Path], targets: Sequence[str], tell: Tell
+    trained: Checkpoint,
+    recordings: Sequence[Path],
+    targets: Sequence[str],
+    contract: Contract,
+    tell: Tell,
 ) -> list[_Variant]:
     """The float network of a checkpoint, for each target, on grids that fit these recordings."""
-    contract = contract_of(trained, build_graph(trained, quantised=False))
     most = MOST_CALIBRATION_WINDOWS
     found = find_recordings(recordings)
     heard = read_recordings(found, contract, most, _counter(tell, "reading"))

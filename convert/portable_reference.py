@@ -26,7 +26,7 @@ from convert.graph import (
     Value,
     Weight,
 )
-from convert.scheme import QMAX, QMIN
+from convert.scheme import N_GATES, QMAX, QMIN
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -79,7 +79,7 @@ def _lstm(operator: BiLstm, direction: LstmDirection, x: Array) -> Array:
         ]
         added = np.clip(parts[0] + parts[1] - grid.zero_point, QMIN, QMAX)
         opened = micro_reference.execute(Sigmoid(total, gates), {total.name: added})
-        i, f, g, o = np.split(reference.from_grid(opened, _grid(gates)), reference.N_GATES)
+        i, f, g, o = np.split(reference.from_grid(opened, _grid(gates)), N_GATES)
         cell = f * cell + i * (np.float32(2.0) * g - np.float32(1.0))
         # From double precision, as a C library's tanhf is all but correctly rounded.
         h = _to_grid(o * np.tanh(cell.astype(np.float64)).astype(np.float32), state)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.architecture import ModelConfig, activations, input_grid
+from convert.architecture import ModelConfig, activations, biased_weight, input_grid
 from convert.graph import Grid
 from convert.scheme import INT32_MAX, INT32_MIN, SMALLEST_WEIGHT_SCALE, WEIGHT_QMAX
 
@@ -39,7 +39,7 @@ def quantise_network(
     for name, tensor in tensors.items():
         if name.endswith(BIAS):
             layer = name.removesuffix(BIAS)
-            weight = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
+            weight = biased_weight(layer)
             step = np.float32(grids[input_grid(config, layer)].scale)
             steps = np.rint(tensor / (out[f"{weight}_scale"] * step)).astype(np.float64)
             out[name] = np.clip(steps, INT32_MIN, INT32_MAX).astype(np.int32)

@@ -36,6 +36,8 @@ from convert.graph import (
     Weight,
 )
 from convert.scheme import (
+    CANDIDATE_GATE,
+    N_GATES,
     QMAX,
     QMIN,
     SIGMOID_SCALE,
@@ -46,7 +48,6 @@ from convert.targets import MICRO
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
-N_GATES, CANDIDATE_GATE = 4, 2  # rows are in the order input, forget, candidate, output
 
 
 def run(graph: Graph, features: Float32) -> Float32:

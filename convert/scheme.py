@@ -24,3 +24,6 @@ SMALLEST_ACTIVATION_SCALE = 1e-6
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 """Range of a bias."""
+
+N_GATES, CANDIDATE_GATE = 4, 2
+"""Of an LSTM; the rows of its weights are in the order input, forget, candidate, output."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from convert.graph import FusedBiLstm, LstmDirection, Weight
 from convert.micro_reference import GATE_EXPONENT
+from convert.scheme import N_GATES
 from convert.tflite_file import ABSENT, Quantization, TfliteFile
 from convert.tflite_ops import image, join, quantization_of, reshape
 
-N_GATES = 4
 STEP_AXIS, CHANNELS_AXIS = 1, 2
 TANH = 4  # schema.fbs: ActivationFunctionType
 ALL_AXES = 0b111

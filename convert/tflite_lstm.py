@@ -13,11 +13,11 @@ import numpy as np
 from convert.build import FIXED_GRIDS
 from convert.graph import BiLstm, Grid, Weight
 from convert.reference import double_candidate
+from convert.scheme import N_GATES
 from convert.tflite_file import Quantization, TfliteFile
 from convert.tflite_ops import SAME, convolve, image, join, quantization_of, reshape, split
 
 STEP_AXIS, DIRECTION_AXIS, CHANNELS_AXIS = 1, 2, 3
-N_GATES = 4
 SIGMOID = quantization_of(FIXED_GRIDS["sigmoid"])
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firmware_host.probabilities import softmax
+
 Float64 = NDArray[np.float64]
 
 
@@ -62,14 +64,6 @@ def percent(share: float) -> str:
     """
     # What binary fractions lack of a whole thousandth must not cost one.
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}"
-
-
-def softmax(logits: Float64, temperature: float = 1.0) -> Float64:
-    """Probabilities over the last axis."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    out: Float64 = powers / powers.sum(axis=-1, keepdims=True)
-    return out
 
 
 def fit_temperature(logits: Sequence[Float64], truth: Sequence[int]) -> float:

@@ -18,13 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convert.architecture import DIRECTIONS, GATE, ModelConfig, activations, input_grid
+from convert.architecture import (
+    DIRECTIONS,
+    GATE,
+    ModelConfig,
+    activations,
+    biased_weight,
+    input_grid,
+)
 from convert.build import cell_exponent
 from convert.calibration import VALUES_KEPT, Observer
 from convert.fixed_point import INT16_MAX, INT16_MIN
 from convert.graph import Grid
 from convert.micro_reference import GATE_EXPONENT
 from convert.quantization import quantise_network
+from convert.reference import double_candidate
 from convert.scheme import (
     INT32_MAX,
     INT32_MIN,
@@ -40,7 +48,6 @@ from convert.targets import MICRO, PI
 from edge_ser.model import Alfb, EmotionNet
 
 CALIBRATION_PORTIONS = 16  # an activation is seen in so many portions, or more, while calibrating
-CANDIDATE_GATE = 2  # of torch's gate order: input, forget, candidate, output
 
 
 def fold(model: EmotionNet) -> dict[str, Tensor]:
@@ -296,9 +303,7 @@ class QuantizedEmotionNet(nn.Module):
         hidden = self.config.lstm_hidden
         gates = self.quantizer("gfb.gates")
         # The candidate's rows are doubled: tanh(x) = 2 sigmoid(2x) - 1.
-        double = torch.ones(4, hidden, device=x.device)
-        double[CANDIDATE_GATE] = 2.0
-        double = double.flatten()
+        double = torch.from_numpy(double_candidate(None, hidden)).to(x.device)
         from_input, recurrent = [], []
         for direction in DIRECTIONS:
             weight, bias = self._rounded(f"gfb.{direction}", x_scale, "input")
@@ -370,9 +375,8 @@ class QuantizedEmotionNet(nn.Module):
         for name, tensor in exported.items():
             if name.endswith(".bias"):
                 layer = name.removesuffix(".bias")
-                weight_name = f"{layer}.input" if layer.startswith("gfb") else f"{layer}.weight"
                 grid = exported[f"activation.{input_grid(config, layer)}.scale"]
-                floats[name] = tensor.float() * exported[f"{weight_name}_scale"] * grid
+                floats[name] = tensor.float() * exported[f"{biased_weight(layer)}_scale"] * grid
         net = cls(config, floats, target=target)
         for name in activations(config):
             quantizer = net.quantizer(name)

@@ -34,11 +34,12 @@ from edge_ser.dataset import (
     recognition_windows,
 )
 from edge_ser.folds import Split
-from edge_ser.metrics import fit_temperature, score, softmax
+from edge_ser.metrics import fit_temperature, score
 from edge_ser.model import EmotionNet
 from edge_ser.qat import QuantizedEmotionNet, fold
 from edge_ser.run_state import RunState, open_run, pack, read_state, restore, write_state
 from firmware_host.features import FeatureConfig
+from firmware_host.probabilities import label_of
 
 LOG_FILE = "log.jsonl"
 TEACHER = "float/"  # under which the float network stands in the state of the second stage
@@ -191,9 +192,7 @@ def clip_uar(
     With several corpora it is the mean of each one's UAR, so that a large one does not
     drown the others.
     """
-    recognised = [
-        int(softmax(np.asarray(_logits(model, w, device))).mean(axis=0).argmax()) for w in windows
-    ]
+    recognised = [label_of(np.asarray(_logits(model, w, device))) for w in windows]
     n_labels = 1 + max(*recognised, *(clip.label for clip in clips))
     uars = []
     for corpus in sorted({clip.clip.corpus for clip in clips}):

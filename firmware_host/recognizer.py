@@ -19,6 +19,7 @@ from firmware_host.engines import ENGINES, Engine, installed_engines, load_engin
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureExtractor
 from firmware_host.golden import features_difference, golden_waveform
+from firmware_host.probabilities import softmax
 
 UNCERTAIN = "uncertain"
 """The label when no emotion reaches the contract's rejection threshold."""
@@ -265,9 +266,8 @@ class EmotionStream:
     def _recognize_window(self) -> Emotion:
         contract = self._contract
         logits = self._engine.infer(self._frames)
-        scaled = logits.astype(np.float64) / contract.temperature
-        powers = np.exp(scaled - scaled.max())
-        label, probability, probabilities = _judge(contract, powers / powers.sum())
+        shares = softmax(logits, contract.temperature)
+        label, probability, probabilities = _judge(contract, shares)
         start = self._n_windows * contract.hop_samples
         window, self._n_windows = self._n_windows, self._n_windows + 1
         return Emotion(

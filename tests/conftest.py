@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.checkpoint import Checkpoint
+from convert.checkpoint import Checkpoint, write_checkpoint
 from firmware_host.features import FeatureConfig
 
 REQUIRE_ALL = os.environ.get("EDGE_SER_REQUIRE_ALL") == "1"
@@ -86,3 +86,11 @@ def checkpoint_of() -> Callable[..., Checkpoint]:
 def checkpoint(checkpoint_of: Callable[..., Checkpoint]) -> Checkpoint:
     """An untrained checkpoint of the default architecture."""
     return checkpoint_of()
+
+
+@pytest.fixture(scope="session")
+def written(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `checkpoint`."""
+    path = tmp_path_factory.mktemp("checkpoint") / f"{checkpoint.name}.safetensors"
+    write_checkpoint(path, checkpoint)
+    return path

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from convert.agreement import golden_recordings, label_of
+from convert.agreement import golden_recordings
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.pipeline import boxed_checkpoint, contract_of, encode
@@ -19,6 +19,7 @@ from edge_ser.folds import joint_split
 from edge_ser.qat import QuantizedEmotionNet
 from firmware_host.contract import read_contract
 from firmware_host.engines import load_engine
+from firmware_host.probabilities import label_of
 from firmware_host.recognizer import BOXED_ONNX, BOXED_TFLITE
 
 CLIPS = 1000

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.bench.clips import ClipChoice
-from edge_ser.metrics import Score, score, softmax
+from edge_ser.metrics import Score, score
 from firmware_host.contract import read_contract
 from firmware_host.engines import Engine
+from firmware_host.probabilities import label_of
 from firmware_host.recognizer import EmotionRecognizer
 
 RESAMPLES = 2_000  # of the bootstrap
@@ -156,7 +157,7 @@ class Listeners:
         """Index of the most probable label, for each model."""
         self._recognizer.recognize_file(path)
         return [
-            int(softmax(logits.astype(np.float64), temperature).mean(axis=0).argmax())
+            label_of(logits, temperature)
             for logits, temperature in zip(self._panel.take(), self._temperatures, strict=True)
         ]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from convert.build import build_graph
-from convert.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.inspection import read_contents
 from convert.pipeline import Conversion, convert, encode
 from convert.report import LARGEST_FLOAT_CONSTANT, check_int8
@@ -18,13 +18,6 @@ from firmware_host.errors import EdgeSerError
 
 ONNX_LIMIT, TFLITE_LIMIT = 0.35, 0.45
 """INT8 bytes, at most, of the float32 ONNX file's."""
-
-
-@pytest.fixture(scope="module")
-def written(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("checkpoint") / "untrained.safetensors"
-    write_checkpoint(path, checkpoint)
-    return path
 
 
 @pytest.fixture(scope="module")

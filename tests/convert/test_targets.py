@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from convert.architecture import GATE
 from convert.build import build_graph
-from convert.checkpoint import Checkpoint, write_checkpoint
+from convert.checkpoint import Checkpoint
 from convert.pipeline import Conversion, contract_of, convert, encode
 from convert.reference import run
 from convert.targets import ALL, MICRO, TARGETS, targets_of
@@ -28,13 +28,6 @@ MICRO_LIMIT = 0.28
 FLOAT = ["float32.onnx", "float32.tflite"]
 PI_FILES = ["int8.onnx", "int8.tflite"]
 MICRO_FILES = ["micro.int8.tflite", "micro.c", "micro.h"]
-
-
-@pytest.fixture(scope="module")
-def written(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("checkpoint") / "untrained.safetensors"
-    write_checkpoint(path, checkpoint)
-    return path
 
 
 @pytest.fixture(scope="module")

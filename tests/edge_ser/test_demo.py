@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from rich.console import Console
 from tiny_models import tiny_contract, write_onnx, write_tflite
+from without_module import edge_ser_without
 
 from edge_ser.cli.demo import comparison_table, draw, events_table
 from edge_ser.demo import (
@@ -274,14 +275,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
 
 
 def test_what_cannot_be_shown_ends_in_a_sentence(tmp_path: Path) -> None:
-    without = "import sys; sys.modules['onnx'] = None; sys.argv[1:] = ['demo']; "
-    done = subprocess.run(
-        [sys.executable, "-c", without + "from edge_ser.cli import main; main()"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = edge_ser_without("onnx", "demo")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("edge-ser: the demo writes")
     assert done.stderr.count("\n") == 1

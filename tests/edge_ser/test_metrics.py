@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_ser.metrics import fit_temperature, score, softmax
+from edge_ser.metrics import fit_temperature, score
+from firmware_host.probabilities import softmax
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60)
 
