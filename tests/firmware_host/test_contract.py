@@ -157,9 +157,9 @@ def test_both_model_files_carry_it(tmp_path: Path, write: Any) -> None:
 
 def test_onnx_property_is_where_onnxruntime_finds_it(tmp_path: Path) -> None:
     """Our own walk over the file must read what every ONNX tool reads."""
+    path = write_onnx(tmp_path / "model.onnx", CONTRACT)
     import onnxruntime
 
-    path = write_onnx(tmp_path / "model.onnx", CONTRACT)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     text = session.get_modelmeta().custom_metadata_map[METADATA_KEY]
     assert Contract.from_json(text) == read_contract(path)

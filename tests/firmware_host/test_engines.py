@@ -23,20 +23,28 @@ CONTRACT = tiny_contract()
 WINDOWS = np.random.default_rng(2).normal(size=(20, 40, 64)).astype(np.float32)
 
 
+class Models(dict[bool, Path]):
+    """The TFLite file (True) and the ONNX file (False), each made when a test asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, tflite: bool) -> Path:
+        write, name = (write_tflite, "one.model") if tflite else (write_onnx, "two.model")
+        self[tflite] = write(self.folder / name, CONTRACT)  # the names tell nothing
+        return self[tflite]
+
+
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """The TFLite file (True) and the ONNX file (False); their names tell nothing."""
-    folder = tmp_path_factory.mktemp("models")
-    return {
-        True: write_tflite(folder / "one.model", CONTRACT),
-        False: write_onnx(folder / "two.model", CONTRACT),
-    }
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("reference_kernels", [False, True])
 @pytest.mark.parametrize("name", sorted({"litert", "onnxruntime", *installed_engines()}))
 def test_logits_are_the_models(
-    name: str, reference_kernels: bool, models: dict[bool, Path], need: Callable[[str], None]
+    name: str, reference_kernels: bool, models: Models, need: Callable[[str], None]
 ) -> None:
     """Each of the interpreters, with its fast kernels and with its plain ones."""
     if name not in installed_engines():
@@ -52,12 +60,12 @@ def test_logits_are_the_models(
 
 
 @pytest.mark.parametrize("tflite", [True, False])
-def test_the_content_chooses_the_engine(tflite: bool, models: dict[bool, Path]) -> None:
+def test_the_content_chooses_the_engine(tflite: bool, models: Models) -> None:
     assert load_engine(models[tflite]).name == installed_engines(tflite)[0]
 
 
 @pytest.mark.parametrize("tflite", [True, False])
-def test_threads_may_share_an_engine(tflite: bool, models: dict[bool, Path]) -> None:
+def test_threads_may_share_an_engine(tflite: bool, models: Models) -> None:
     """One model serves many streams, which may live in different threads."""
     engine = load_engine(models[tflite])
     alone = [engine.infer(window) for window in WINDOWS]
@@ -66,17 +74,20 @@ def test_threads_may_share_an_engine(tflite: bool, models: dict[bool, Path]) -> 
     assert np.array_equal(np.repeat(alone, 10, axis=0), together)
 
 
-def test_unknown_and_unfit_engines_are_refused(models: dict[bool, Path]) -> None:
+def test_unknown_and_unfit_engines_are_refused(models: Models) -> None:
     with pytest.raises(EdgeSerError, match=r"'torch' is unknown; choose one of litert, .*onnxr"):
         load_engine(models[True], "torch")
     with pytest.raises(EdgeSerError, match="onnxruntime does not read TFLite files"):
         load_engine(models[True], "onnxruntime")
+
+
+def test_a_tflite_engine_refuses_an_onnx_file(models: Models) -> None:
     with pytest.raises(EdgeSerError, match="litert does not read ONNX files; choose onnxruntime"):
         load_engine(models[False], "litert")
 
 
 def test_without_an_engine_the_command_to_install_one_is_given(
-    models: dict[bool, Path], monkeypatch: pytest.MonkeyPatch
+    models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a bare device the person must learn what to install."""
     for package in ("ai_edge_litert", "tflite_runtime", "tensorflow", "onnxruntime"):
@@ -106,9 +117,7 @@ def test_a_model_that_belies_its_contract_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tflite", [True, False])
-def test_a_damaged_model_ends_in_a_sentence(
-    tflite: bool, models: dict[bool, Path], tmp_path: Path
-) -> None:
+def test_a_damaged_model_ends_in_a_sentence(tflite: bool, models: Models, tmp_path: Path) -> None:
     """The contract is whole, the weights or the graph are not."""
     data = bytearray(models[tflite].read_bytes())
     if tflite:
@@ -123,7 +132,7 @@ def test_a_damaged_model_ends_in_a_sentence(
 
 
 @pytest.mark.parametrize("tflite", [True, False])
-def test_engines_print_nothing(tflite: bool, models: dict[bool, Path]) -> None:
+def test_engines_print_nothing(tflite: bool, models: Models) -> None:
     """TFLite announces its delegate on standard error, which belongs to our own sentences."""
     program = (
         "import sys, numpy; from firmware_host.engines import load_engine;"
