@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_host.contract import Contract, is_tflite, read_contract
+from firmware_host.cpu import CPU_INFO, read_cpu
 from firmware_host.errors import EdgeSerError
 
 Float32 = NDArray[np.float32]
@@ -50,8 +51,6 @@ class EngineKind:
     package: str
     reads_tflite: bool
 
-
-CPU_INFO = Path("/proc/cpuinfo")
 
 ENGINES = {
     "litert": EngineKind("ai_edge_litert.interpreter", "ai-edge-litert", True),
@@ -189,11 +188,7 @@ def _saturates() -> bool:
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    try:
-        flags = CPU_INFO.read_text()
-    except OSError:
-        return True  # not known: exact rather than fast
-    return "avx512_vnni" not in flags and "avx_vnni" not in flags
+    return not read_cpu(CPU_INFO).dot_product  # where it is not known: exact rather than fast
 
 
 def _candidates(path: Path, engine: str | None, tflite: bool) -> tuple[str, ...]:

@@ -8,10 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from firmware_host.cpu import read_cpu
 from firmware_host.engines import ENGINES
-
-BOARD = Path("/proc/device-tree/model")  # a Raspberry Pi's name stands there
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def describe_machine(engines: Sequence[str] = ()) -> dict[str, Any]:
@@ -22,25 +20,13 @@ def describe_machine(engines: Sequence[str] = ()) -> dict[str, Any]:
     """
     packages = ["edge-ser", "numpy", *dict.fromkeys(ENGINES[name].package for name in engines)]
     return {
-        "cpu": _cpu(),
+        "cpu": read_cpu().name,
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version()}
         | {package: _version(package) for package in packages},
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _cpu() -> str:
-    try:
-        if BOARD.is_file():
-            return BOARD.read_text().strip("\0\n ")
-        for line in CPU_INFO.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:
