@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_ser.bench.speed import measure_latency
 from edge_ser.extras import install_command
+from edge_ser.level import level_dbfs
 from firmware_host.audio import read_audio
 from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines, load_engine
@@ -27,7 +28,6 @@ MODULES = ("ai_edge_litert", "onnxruntime", "onnx", "flatbuffers", "safetensors"
 
 FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 PORTION_SECONDS = 0.1  # of the clip fed at once, as a microphone would
-SILENCE_DBFS = -120.0  # stands for minus infinity, which JSON does not have
 RUNS = 200  # of each model: its median no longer moves, and a slow board still takes seconds
 
 
@@ -170,12 +170,6 @@ def listen_to(recognizer: EmotionRecognizer, clip: Clip) -> Iterator[Moment]:
             emotions += stream.flush()
         took = time.perf_counter() - before
         yield Moment(end / clip.rate, level_dbfs(portion), took, tuple(emotions))
-
-
-def level_dbfs(samples: NDArray[np.float32]) -> float:
-    """Root mean square in dB below full scale; at least `SILENCE_DBFS`."""
-    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-    return max(SILENCE_DBFS, 20.0 * float(np.log10(rms))) if rms > 0 else SILENCE_DBFS
 
 
 def events_of(emotions: Iterable[Emotion]) -> tuple[Event, ...]:

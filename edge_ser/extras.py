@@ -6,6 +6,7 @@ BROUGHT_BY = {
     "ai_edge_litert": "ai-edge-litert",
     "onnxruntime": "edge-ser[onnx]",
     "onnx": "edge-ser[convert]",
+    "pyaudio": "edge-ser[mic]",
     "flatbuffers": "edge-ser[convert]",
     "safetensors": "edge-ser[convert]",
     "torch": "edge-ser[train]",

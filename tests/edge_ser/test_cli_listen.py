@@ -172,7 +172,10 @@ def one_sentence(done: subprocess.CompletedProcess[bytes], *parts: str) -> None:
 
 
 def test_what_cannot_be_heard_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:
-    one_sentence(listen(model), "microphone", "--input")
+    nowhere = listen(model, "--device", "a name that no microphone has")
+    one_sentence(nowhere, "microphone")
+    one_sentence(listen(model, "--device", "usb", "--input", "-"), "--device", "--input")
+    one_sentence(listen(model, "--rate", "48000"), "--rate", "--input")
     one_sentence(listen(model, "--input", tmp_path / "missing.wav"), "no such audio file")
     missing = tmp_path / "missing.raw"
     one_sentence(listen(model, "--input", missing, "--format", "s16le"), str(missing), "No such")

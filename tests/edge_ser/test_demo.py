@@ -20,17 +20,16 @@ from without_module import edge_ser_without
 from edge_ser.cli.demo import comparison_table, draw, events_table
 from edge_ser.demo import (
     CLIP,
-    SILENCE_DBFS,
     Comparison,
     Measured,
     check_packages,
     compare,
     events_of,
-    level_dbfs,
     listen_to,
     read_clip,
     streamed_file,
 )
+from edge_ser.level import SILENCE_DBFS, level_dbfs
 from firmware_host import EdgeSerError, Emotion, EmotionRecognizer
 from firmware_host.recognizer import BOXED_TFLITE
 
@@ -132,14 +131,6 @@ def test_windows_in_a_row_make_an_event() -> None:
     assert (event.start_seconds, event.end_seconds) == (1.0, 3.0)
     assert (other.label, again.label) == ("angry", "sad")
     assert events_of([]) == ()
-
-
-def test_levels_are_those_of_the_definition() -> None:
-    time = np.arange(16_000) / 16_000
-    sine = np.sin(2 * np.pi * 100 * time).astype(np.float32)
-    assert level_dbfs(sine) == pytest.approx(-3.01, abs=0.01)
-    assert level_dbfs(sine / np.float32(10)) == pytest.approx(-23.01, abs=0.01)
-    assert level_dbfs(np.zeros(100, np.float32)) == SILENCE_DBFS
 
 
 def test_the_comparison_is_of_the_files_given(files: Sequence[Path]) -> None:

@@ -3,23 +3,31 @@
 What is played is captured sample by sample: sink and source have the rate of the files.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 RATE = 16_000  # Hz, of the sink and so of what it is to be played
-PROGRAMS = ("pulseaudio", "pactl", "paplay")
+PROGRAMS = ("pulseaudio", "pactl", "pacat")
 SINK = f"module-null-sink sink_name=played rate={RATE} channels=1 format=s16le"
 SOURCE = "module-remap-source source_name=microphone master=played.monitor"
 ALSA_CONFIG = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
 """
+SILENCE = np.zeros(RATE // 20, np.int16)
+PIPE_BYTES = 2**14  # half a second
 START_SECONDS = 30.0  # for the daemon to answer, on a machine that is busy
 
 
@@ -98,11 +106,9 @@ class VirtualMicrophone:
         self._pactl("unload-module", "module-remap-source")
         self._pactl("unload-module", "module-null-sink")
 
-    def play(self, path: Path) -> None:
-        """Play a file to its end."""
-        subprocess.run(
-            ["paplay", "--device=played", str(path)], env=self.env, check=True, timeout=300
-        )
+    def player(self) -> "Player":
+        """Something that plays into it, silence at first; a context manager."""
+        return Player(self.env)
 
     def stop(self) -> None:
         """End the daemon and remove what it left."""
@@ -113,11 +119,79 @@ class VirtualMicrophone:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while subprocess.run(["pactl", "info"], env=self.env, capture_output=True).returncode:
+        while self._try_pactl("info").returncode:
             if self._daemon.poll() is not None or time.monotonic() > deadline:
                 log = (self._folder / "pulseaudio.log").read_text(errors="replace")
                 raise RuntimeError(f"PulseAudio does not start: {log}")
             time.sleep(0.05)
 
     def _pactl(self, *arguments: str) -> None:
-        subprocess.run(["pactl", *arguments], env=self.env, check=True, capture_output=True)
+        self._try_pactl(*arguments).check_returncode()
+
+    def _try_pactl(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        command = ["pactl", *arguments]
+        return subprocess.run(command, env=self.env, check=False, capture_output=True)
+
+
+class Player:
+    """Plays what it is given, and silence meanwhile, without a break: positions stay exact.
+
+    Args:
+        env: of the virtual microphone.
+    """
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self._pacat = subprocess.Popen(
+            [
+                *("pacat", "--playback", "--raw", "--device=played", "--latency-msec=1000"),
+                *(f"--rate={RATE}", "--channels=1", "--format=s16le"),
+            ],
+            env=env,
+            stdin=subprocess.PIPE,
+        )
+        assert self._pacat.stdin is not None
+        # A short queue: what is played next is heard soon.
+        fcntl.fcntl(self._pacat.stdin, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._waiting: deque[NDArray[np.int16]] = deque()
+        self._position = 0  # of the next sample that is handed on
+        self._thread = threading.Thread(target=self._hand_on)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._pacat.kill()
+        self._thread.join()
+        self._pacat.communicate()
+
+    def play(self, samples: NDArray[np.int16], grid: int = 1, offset: int = 0) -> int:
+        """Play samples as soon as may be, but only where position + offset divides by `grid`.
+
+        Returns:
+            the position of the first, counted in samples since the beginning.
+        """
+        with self._lock:
+            end = self._position + sum(map(len, self._waiting))
+            silence = -(end + offset) % grid
+            self._waiting += [np.zeros(silence, np.int16), samples]
+            return end + silence
+
+    def _hand_on(self) -> None:
+        assert self._pacat.stdin is not None
+        while not self._ended.is_set():
+            with self._lock:
+                samples = self._waiting.popleft() if self._waiting else SILENCE
+                self._position += len(samples)
+            try:
+                self._pacat.stdin.write(samples.astype("<i2").tobytes())
+                self._pacat.stdin.flush()
+            except BrokenPipeError:
+                return
