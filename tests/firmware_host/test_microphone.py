@@ -118,7 +118,6 @@ def test_a_device_that_is_in_use_is_refused_by_name() -> None:
         choose_format(audio, info)
 
 
-
 class Sound:
     """The machine's sound system: what is plugged in now, and every PyAudio made of it."""
 
