@@ -144,7 +144,8 @@ def _print_devices(as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("", "number", "name", "system", "channels", "rates in Hz", box=None)
+    columns = ("", "number", "name", "system", "channels", "rates in Hz")
+    table = Table(*columns, box=None, pad_edge=False)
     for device in devices:
         rates = " ".join(f"{rate}" for rate in device.rates) or "in use"
         default = "default" if device.default else ""

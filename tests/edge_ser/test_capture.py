@@ -1,0 +1,271 @@
+"""`edge-ser listen` on a real microphone path: PulseAudio, ALSA, PortAudio, PyAudio; no sound card.
+
+The path is lossless, so what is heard can be held against the file that was played, bit for bit.
+"""
+
+import json
+import os
+import pty
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+from virtual_microphone import RATE, VirtualMicrophone, missing
+
+from edge_ser.demo import CLIP
+from firmware_host import EmotionRecognizer, FeatureExtractor
+from firmware_host.audio import read_audio, resample
+
+EVENT_SECONDS = 60.0  # until the next event: that of a busy machine, whose hop is 0.25 s
+# In each corpus the first, and one from the middle, of its files in order.
+CORPORA = ("RAVDESS", "EmoDB", "TESS", "BanglaSER")
+
+Int16 = NDArray[np.int16]
+
+
+@pytest.fixture
+def microphone(need: Callable[[str], None]) -> Iterator[VirtualMicrophone]:
+    if why := missing():
+        need(why)
+    with VirtualMicrophone() as microphone:
+        yield microphone
+
+
+class Listener:
+    """`edge-ser listen` on a virtual microphone: its events and what it says, as they come."""
+
+    def __init__(self, microphone: VirtualMicrophone, *arguments: str) -> None:
+        command = [sys.executable, "-m", "edge_ser", "listen", *arguments]
+        # A shell's background job would hand on that Ctrl-C is ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.process = subprocess.Popen(
+            command,
+            env=microphone.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        signal.signal(signal.SIGINT, before)
+        self._lines = {name: queue.Queue[str | None]() for name in ("stdout", "stderr")}
+        self._threads = [threading.Thread(target=self._read, args=(name,)) for name in self._lines]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, name: str) -> None:
+        for line in getattr(self.process, name):
+            self._lines[name].put(line)
+        self._lines[name].put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        for thread in self._threads:
+            thread.join()
+        self.process.communicate()
+
+    def event(self) -> dict[str, Any]:
+        """The next."""
+        line = self._lines["stdout"].get(timeout=EVENT_SECONDS)
+        assert line is not None, f"it ended: {self.said()}"
+        event: dict[str, Any] = json.loads(line)
+        return event
+
+    def said(self) -> list[str]:
+        """What it has said on standard error since the last look."""
+        return self._rest("stderr")
+
+    def wait_for(self, word: str) -> None:
+        """Until it says something with this word on standard error."""
+        while word not in (line := self._lines["stderr"].get(timeout=EVENT_SECONDS) or word):
+            pass
+        assert line != word, "it ended"
+
+    def end(self, number: signal.Signals) -> tuple[int, list[str], list[str]]:
+        """(exit code, what was left on standard output, and on standard error) after a signal."""
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=EVENT_SECONDS)
+        for thread in self._threads:
+            thread.join()
+        return code, self._rest("stdout"), self._rest("stderr")
+
+    def _rest(self, name: str) -> list[str]:
+        lines = []
+        while not self._lines[name].empty():
+            lines.append(self._lines[name].get())
+        return [line for line in lines if line is not None]
+
+
+def clips(corpora_dir: Path) -> list[Path]:
+    """The demo's clip and a handful from the corpora, by a rule that knows no label."""
+    chosen = [CLIP]
+    for name in CORPORA:
+        files = sorted((corpora_dir / name).rglob("*.flac"))
+        chosen.append(files[len(files) // 2])
+    return chosen
+
+
+def test_what_is_played_is_recognised_like_its_file(
+    microphone: VirtualMicrophone, corpora_dir: Path, tmp_path: Path
+) -> None:
+    """A clip that begins where a window begins is heard with the very logits of `recognize`.
+
+    A marker tells where the listener's windows begin among the samples that are played; each
+    clip is then played so that it begins with one, as it does in `recognize`.
+    """
+    recognizer = EmotionRecognizer()
+    hop, window = recognizer.contract.hop_samples, recognizer.contract.window_samples
+    marker = np.random.default_rng(0).integers(-8_000, 8_000, 2 * window, np.int16)
+    with microphone.player() as player, Listener(microphone, "--json") as listener:
+        silence = listener.event()["logits"]
+        marked = player.play(marker)
+        while (event := listener.event())["logits"] == silence:
+            pass
+        # How many samples of the marker the window ends with, and so where in the stream it is.
+        heard = samples_heard(recognizer, marker, event["logits"])
+        in_stream = event["window"] * hop + window - heard
+        offset = in_stream - marked
+
+        for i, clip in enumerate(clips(corpora_dir)):
+            samples, rate = read_audio(clip)
+            played = np.rint(resample(samples, rate) * 32_767).clip(-32_768, 32_767)
+            path = tmp_path / f"{i}.wav"
+            soundfile.write(path, played.astype(np.int16), RATE)
+            expected = recognized(path)
+            # Silence after it, as `recognize` hears after what is shorter than a window.
+            padded = np.append(played, np.zeros(max(0, window - played.size)))
+            start = player.play(padded.astype(np.int16), hop, offset) + offset
+            first, n = start // hop, len(expected["windows"])
+            events: list[dict[str, Any]] = []
+            while len(events) < n:
+                event = listener.event()
+                if event["window"] >= first:
+                    events.append(event)
+            for event, wanted in zip(events, expected["windows"], strict=True):
+                assert event["logits"] == wanted["logits"], clip
+                assert event["probabilities"] == wanted["probabilities"], clip
+            mean = np.mean([list(event["probabilities"].values()) for event in events], axis=0)
+            assert recognizer.labels[int(mean.argmax())] == expected["label"], clip
+        assert listener.end(signal.SIGTERM)[0] == 0
+
+
+def recognized(path: Path) -> dict[str, Any]:
+    """What `edge-ser recognize` says of a file."""
+    command = [sys.executable, "-m", "edge_ser", "recognize", "--json", "--windows", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def samples_heard(recognizer: EmotionRecognizer, marker: Int16, logits: list[float]) -> int:
+    """With how many samples of the marker a window ends that has these logits.
+
+    The window before ended in silence, so these are few more than a hop's; a window of
+    so many gives the logits, and no other does.
+    """
+    contract = recognizer.contract
+    extractor = FeatureExtractor(contract.features)
+    window, hop = contract.window_samples, contract.hop_samples
+    n_new = 2 * contract.hop_frames + 2  # frames that may have heard the marker
+    tail = contract.features.samples_for(n_new)
+    signal_ = np.zeros(window, np.float32)
+    frames = contract.normalise(extractor.feed(signal_))
+    found = []
+    scaled = marker.astype(np.float32) / np.float32(32_768)
+    for n in range(1, hop + contract.features.frame_length):
+        signal_[window - n :] = scaled[:n]
+        extractor.reset()
+        frames[-n_new:] = contract.normalise(extractor.feed(signal_[window - tail :]))
+        if recognizer.engine.infer(frames).tolist() == logits:
+            found.append(n)
+    assert len(found) == 1, "the marker is not heard as it was played"
+    return found[0]
+
+
+def test_an_unplugged_microphone_is_waited_for(microphone: VirtualMicrophone) -> None:
+    """The source is removed and comes back: events go on, the time without it counts as lost."""
+    noise = np.random.default_rng(0).integers(-8_000, 8_000, 20 * RATE, np.int16)
+    with Listener(microphone, "--json") as listener:
+        events = [listener.event()]
+        silence = events[0]["logits"]
+        assert listener.said() == []
+        microphone.unplug()
+        listener.wait_for("gone")
+        events += [listener.event() for _ in range(16)]  # further than the last window reached
+        microphone.plug_in()
+        listener.wait_for("back")
+        with microphone.player() as player:
+            player.play(noise)
+            while events[-1]["logits"] == silence:
+                events.append(listener.event())
+        code, _, said = listener.end(signal.SIGTERM)
+    assert (code, said) == (0, [])
+    assert [event["window"] for event in events] == list(range(len(events)))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_in_order(
+    microphone: VirtualMicrophone, number: signal.Signals, code: int
+) -> None:
+    """Whole lines, nothing on standard error, and the exit code of who ended it."""
+    with Listener(microphone, "--json", "--device", "DEF") as listener:
+        listener.event()
+        ended, rest, said = listener.end(number)
+    assert (ended, said) == (code, [])
+    assert all(json.loads(line)["window"] > 0 for line in rest)
+
+
+def test_devices_are_listed(microphone: VirtualMicrophone) -> None:
+    """As a table and as JSON, and without a word from ALSA or JACK."""
+    command = [sys.executable, "-m", "edge_ser", "listen", "--list-devices"]
+    table, lines = (
+        subprocess.run(
+            [*command, *more], env=microphone.env, capture_output=True, text=True, check=True
+        )
+        for more in ([], ["--json"])
+    )
+    assert (table.stderr, lines.stderr) == ("", "")
+    devices = [json.loads(line) for line in lines.stdout.splitlines()]
+    (default,) = (device for device in devices if device["default"])
+    assert RATE in default["rates"]
+    (row,) = (row for row in table.stdout.splitlines() if row.startswith("default"))
+    assert default["name"] in row and str(RATE) in row
+
+
+def test_the_level_moves_on_a_terminal(microphone: VirtualMicrophone) -> None:
+    """Before the first window is full the level shows that something is heard."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", "listen"],
+        env=microphone.env | {"TERM": "xterm", "COLUMNS": "80", "LINES": "25"},
+        stdout=slave,
+        stderr=subprocess.PIPE,
+    )
+    os.close(slave)
+    screen = b""
+    noise = np.random.default_rng(0).integers(-3_276, 3_276, 600 * RATE, np.int16)
+    with process, microphone.player() as player:
+        player.play(noise)
+        while b"-25 dBFS" not in screen:  # uniform noise up to a tenth of full scale
+            screen += os.read(master, 4096)
+        process.terminate()
+        try:
+            while part := os.read(master, 4096):
+                screen += part
+        except OSError:  # how a terminal says that nobody writes to it any more
+            pass
+        assert process.wait(timeout=EVENT_SECONDS) == 0
+        assert process.stderr is not None and process.stderr.read() == b""
+    os.close(master)
+    assert screen.rstrip().endswith(b"\x1b[?25h"), "the cursor is hidden"
