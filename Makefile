@@ -11,13 +11,16 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 CONSTRAINTS_VENV := build/constraints-venv
 
-# `mic` is in neither: PyAudio has no Linux wheel and compiles against PortAudio's headers.
-EXTRAS := onnx,mqtt,convert,train,bench,dev
+# `make test MIC=1` tests the microphone too. It has to be asked for: PyAudio has no Linux wheel
+# and compiles, which needs PortAudio's and Python's headers (portaudio19-dev, python3-dev, gcc).
+MIC ?=
+comma := ,
+EXTRAS := onnx,mqtt,convert,train,bench,dev$(if $(MIC),$(comma)mic)
 DEMO_EXTRAS := onnx,convert,bench
 # The oldest Python that edge-ser runs on: what has a version for it has one for newer ones too.
 CONSTRAINTS_PYTHON := 3.11
 
-INSTALLED := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed$(if $(MIC),-mic)
 DEMO_INSTALLED := $(DEMO_VENV)/.installed
 
 .DEFAULT_GOAL := help

@@ -39,7 +39,7 @@ def missing() -> str | None:
     try:
         import pyaudio  # noqa: F401
     except ImportError:
-        return "PyAudio is not installed"
+        return "PyAudio is not installed (make test MIC=1 does it)"
     return None
 
 
