@@ -25,12 +25,12 @@ DEMO_INSTALLED := $(DEMO_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check install wheel model constraints clean distclean
+.PHONY: help demo test test-pi check install wheel model constraints clean distclean
 
 help: ## Say what can be made
 	@echo "usage: make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k features']"
 	@echo
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1	\2/p' Makefile | expand -t 15
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1	\2/p' Makefile | expand -t 15
 
 demo: $(DEMO_INSTALLED) ## Show what edge-ser does, with the model in the package
 	@$(DEMO_VENV)/bin/edge-ser demo
@@ -40,6 +40,11 @@ test: export OMP_NUM_THREADS ?= 1
 test: check ## Check style, types and layers, then run every test
 	@echo "==> pytest: every test"
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-pi: export OMP_NUM_THREADS ?= 1
+test-pi: $(INSTALLED) ## Run the device's tests on emulated Raspberry Pi cores (x86-64 Debian only)
+	@echo "==> pytest: on emulated cores (minutes; kept in build/pi-test)"
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS) tests/on_pi
 
 check: $(INSTALLED) ## Check style, types and layers only
 	@echo "==> ruff: style"

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_environments import ENVIRONMENTS, REPOSITORY, THIS_PYTHON, WANTED, make
+from engine_environments import (
+    ENVIRONMENTS,
+    LOGIT_STEPS,
+    REPOSITORY,
+    THIS_PYTHON,
+    WANTED,
+    grid_step,
+    make,
+)
 
 from firmware_host.audio import read_audio, resample
 from firmware_host.golden import golden_waveform
@@ -22,9 +30,6 @@ PROGRAM = REPOSITORY / "tests" / "helpers" / "recognize_elsewhere.py"
 CLIP = REPOSITORY / "edge_ser" / "assets" / "demo.flac"
 SAMPLE_RATE = 16_000
 N_RECORDINGS = 40  # of real speech, spread over the corpora
-# Kernels of different years round differently: up to four steps of the int8 logits were seen
-# in tflite-runtime, none in TensorFlow. Another computation would be tens of steps away.
-LOGIT_STEPS = 8
 # So a recording between two emotions may fall to the other side: one in three hundred did.
 SAME_LABELS = 0.95
 
@@ -75,11 +80,6 @@ def compare(engine: tuple[str, Path], recordings: dict[str, Any], folder: Path) 
     return [here[name].label == str(heard[f"{name}.label"]) for name in recordings]
 
 
-def grid_step(logits: Any) -> float:
-    """The scale of the logits' int8 values: the least by which two of them differ."""
-    return float(np.diff(np.unique(np.round(logits, 4))).min())
-
-
 def hear_elsewhere(
     engine: str, python: Path, recordings: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def hear_elsewhere(
     given, heard = folder / "recordings.npz", folder / "heard.npz"
     np.savez(given, **recordings)
     done = subprocess.run(
-        [python, PROGRAM, engine, BOXED_TFLITE, given, heard],
+        [python, PROGRAM, engine, given, BOXED_TFLITE, heard],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},
         cwd=folder,
         capture_output=True,

@@ -12,10 +12,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "build" / "engines"
 WANTED = os.environ.get("EDGE_SER_ENGINE_ENVS") == "1"
 THIS_PYTHON = sys.version_info[:2]
+# Kernels of different years round differently: up to four steps of the int8 logits were seen
+# in tflite-runtime, none in TensorFlow. Another computation would be tens of steps away.
+LOGIT_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,11 @@ def make(environment: EngineEnvironment) -> Path:
             _run(str(environment.python), "-m", "pip", "install", *environment.requirements)
             stamp.write_text(what)
     return environment.python
+
+
+def grid_step(logits: NDArray[np.float32]) -> float:
+    """The scale of the logits' int8 values: the least by which two of them differ."""
+    return float(np.diff(np.unique(np.round(logits, 4))).min())
 
 
 def _run(*command: str) -> None:
