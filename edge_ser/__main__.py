@@ -1,5 +1,5 @@
 """`python -m edge_ser` is `edge-ser`."""
 
-from edge_ser.cli import main
+from edge_ser.program import main
 
 main()

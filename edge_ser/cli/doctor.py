@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_ser.cli.app import EXIT_USER_CAN_MEND, app
+from edge_ser.cli.app import app
 from edge_ser.cli.options import EngineOption, ModelOption
+from edge_ser.program import EXIT_USER_CAN_MEND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
