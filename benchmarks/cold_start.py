@@ -86,7 +86,8 @@ def make_environment() -> Path:
     )
     output_of([sys.executable, "-m", "venv", ENVIRONMENT])
     programs = ENVIRONMENT / "bin"
-    install = [programs / "python", "-m", "pip", "install", *wheels.glob("*.whl")]
+    (wheel,) = wheels.glob("*.whl")
+    install = [programs / "python", "-m", "pip", "install", wheel]
     output_of([*install, "--constraint", ROOT / "constraints.txt"])
     return programs
 
