@@ -4,12 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firmware_host.capture import Captured
     from firmware_host.contract import Contract, read_contract
     from firmware_host.errors import EdgeSerError
     from firmware_host.features import FeatureConfig, FeatureExtractor
+    from firmware_host.microphone import Microphone, list_devices
     from firmware_host.recognizer import Emotion, EmotionRecognizer, EmotionStream, Recognition
 
 __all__ = [
+    "Captured",
     "Contract",
     "EdgeSerError",
     "Emotion",
@@ -17,11 +20,14 @@ __all__ = [
     "EmotionStream",
     "FeatureConfig",
     "FeatureExtractor",
+    "Microphone",
     "Recognition",
+    "list_devices",
     "read_contract",
 ]
 
 _MODULES = {
+    "Captured": "capture",
     "Contract": "contract",
     "EdgeSerError": "errors",
     "Emotion": "recognizer",
@@ -29,7 +35,9 @@ _MODULES = {
     "EmotionStream": "recognizer",
     "FeatureConfig": "features",
     "FeatureExtractor": "features",
+    "Microphone": "microphone",
     "Recognition": "recognizer",
+    "list_devices": "microphone",
     "read_contract": "contract",
 }
 

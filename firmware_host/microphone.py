@@ -163,9 +163,8 @@ class Microphone:
         """Nothing came for a while: is the device gone, or back?"""
         now = time.monotonic()
         if self._stream is not None:
-            last = self._begun if self._resumed else self._heard_until
-            assert last is not None
-            if self._stream.is_active() and now - last < SILENT_SECONDS:
+            last = max(self._begun, self._heard_until or 0.0)
+            if self._is_active() and now - last < SILENT_SECONDS:
                 return
             self._close_device()
             if not self._gone:
@@ -180,6 +179,12 @@ class Microphone:
             self._ring.write(np.empty((0, self._channels), np.int16), now, lost)
             self._heard_until = now
         self._open_again()
+
+    def _is_active(self) -> bool:
+        try:
+            return bool(self._stream.is_active())
+        except OSError:  # the device went away in the middle of the question
+            return False
 
     def _open_again(self) -> None:
         """Look for the device in a new list of devices, and open it if it is there."""
