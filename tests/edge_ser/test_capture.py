@@ -216,7 +216,6 @@ def test_an_unplugged_microphone_is_waited_for(microphone: VirtualMicrophone) ->
         assert listener.said() == []
         microphone.unplug()
         listener.wait_for("gone")
-        events += [listener.event() for _ in range(16)]  # further than the last window reached
         microphone.plug_in()
         listener.wait_for("back")
         with microphone.player() as player:
@@ -225,7 +224,8 @@ def test_an_unplugged_microphone_is_waited_for(microphone: VirtualMicrophone) ->
                 events.append(listener.event())
         code, _, said = listener.end(signal.SIGTERM)
     assert (code, said) == (0, [])
-    assert [event["window"] for event in events] == list(range(len(events)))
+    ends = [event["end_seconds"] for event in events]
+    assert ends == sorted(set(ends))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
