@@ -11,7 +11,6 @@ both. Writes benchmarks/results/cold-start/: cold-start.json and cold-start.md.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from typing import Any
 
 from edge_ser.bench.machine import describe_machine
 from firmware_host.files import write_whole
+from own_wheel import ROOT, make_wheel, output_of
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cold-start"
 ENVIRONMENT = ROOT / "build" / "cold-start"
 CLIP = ROOT / "edge_ser" / "assets" / "demo.flac"
@@ -73,22 +72,11 @@ def main() -> None:
 
 def make_environment() -> Path:
     """A new environment with the wheel and what it requires; the folder of its programs."""
-    wheels = ENVIRONMENT.with_name("cold-start-wheel")
-    for folder in (ENVIRONMENT, wheels):
-        shutil.rmtree(folder, ignore_errors=True)
-    sources = ["pyproject.toml", "README.md", "LICENSE", "edge_ser", "convert", "firmware_host"]
-    copy = wheels / "source"
-    copy.mkdir(parents=True)
-    for name in sources:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
-    output_of(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels, copy]
-    )
-    output_of([sys.executable, "-m", "venv", ENVIRONMENT])
+    wheel = make_wheel(ENVIRONMENT.with_name("cold-start-wheel"))
+    output_of([sys.executable, "-m", "venv", "--clear", ENVIRONMENT])
     programs = ENVIRONMENT / "bin"
-    (wheel,) = wheels.glob("*.whl")
-    install = [programs / "python", "-m", "pip", "install", wheel]
-    output_of([*install, "--constraint", ROOT / "constraints.txt"])
+    pip = (programs / "python", "-m", "pip", "install")
+    output_of([*pip, wheel, "--constraint", ROOT / "constraints.txt"])
     return programs
 
 
@@ -126,14 +114,6 @@ def installed_versions(programs: Path) -> dict[str, str]:
     """Of everything in the environment."""
     listed = output_of([programs / "python", "-m", "pip", "list", "--format", "json"])
     return {row["name"]: row["version"] for row in json.loads(listed)}
-
-
-def output_of(command: Sequence[str | Path]) -> str:
-    """What a program prints, which has to succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def to_markdown(data: dict[str, Any]) -> str:

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from own_wheel import ROOT, output_of
 from pi_emulator.emulator import HERE
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = REPOSITORY / "build" / "pi-test"
-PACKAGES = ("edge_ser", "convert", "firmware_host")
+FOLDER = ROOT / "build" / "pi-test"
 TIMEOUT = 900  # seconds; emulation hangs seldom, and then for ever
 
 
@@ -34,11 +33,11 @@ class PiPython:
 
     def install(self, *requirements: str | Path) -> None:
         """Install packages for Arm, as pip on the device would choose them."""
-        call([uv(), "pip", "install", "--python", self.python, *requirements])
+        output_of([uv(), "pip", "install", "--python", self.python, *requirements])
 
     def packages(self) -> dict[str, str]:
         """What is installed: versions by name."""
-        listed = call([uv(), "pip", "list", "--python", self.python, "--format", "json"])
+        listed = output_of([uv(), "pip", "list", "--python", self.python, "--format", "json"])
         return {row["name"]: row["version"] for row in json.loads(listed)}
 
     def run(
@@ -78,7 +77,7 @@ def make_python(suite: str, name: str, requirements: Sequence[str] = ()) -> PiPy
     """
     system = FOLDER / suite
     with _making:
-        call([HERE / "pi-emu.sh", system, suite])
+        output_of([HERE / "pi-emu.sh", system, suite])
     first, made = system / "venv", PiPython(FOLDER / "environments" / f"{suite}-{name}")
     stamp, what = made.folder / ".installed", "\n".join(requirements)
     if requirements and stamp.is_file() and stamp.read_text() == what:
@@ -97,50 +96,15 @@ def make_python(suite: str, name: str, requirements: Sequence[str] = ()) -> PiPy
     return made
 
 
-def make_wheel() -> Path:
-    """The package as a person gets it, built from a copy of this checkout's sources."""
-    source, output = FOLDER / "source", FOLDER / "wheel"
-    for folder in (source, output):
-        shutil.rmtree(folder, ignore_errors=True)
-    for name in PACKAGES:
-        copy_sources(REPOSITORY / name, source / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source / name)
-    call([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", output, source])
-    (wheel,) = output.glob("*.whl")
-    return wheel
-
-
-def copy_sources(folder: Path, to: Path) -> None:
-    """A copy of a folder, without what Python has left there."""
-    shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("__pycache__"))
-
-
 def uv() -> Path:
     """The installer: pip would judge the requirements' conditions by this machine."""
     home = FOLDER / "uv"
     program = home / "bin" / "uv"
     with _making:
         if not program.is_file():
-            call([sys.executable, "-m", "venv", "--clear", home])
-            call([home / "bin" / "python", "-m", "pip", "install", "--quiet", "uv"])
+            output_of([sys.executable, "-m", "venv", "--clear", home])
+            output_of([home / "bin" / "python", "-m", "pip", "install", "--quiet", "uv"])
     return program
 
 
 _making = threading.Lock()  # of what several environments share
-
-
-def call(command: Sequence[str | Path]) -> str:
-    """Standard output of a program that has to succeed."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stdout + done.stderr)[-4000:]
-        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{said}")
-    return done.stdout

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated_pi import FOLDER, REPOSITORY, PiPython, call, copy_sources, make_python, make_wheel
+from emulated_pi import FOLDER, PiPython, make_python
 from engine_environments import ENVIRONMENTS, LOGIT_STEPS, grid_step
 
 from firmware_host.audio import read_audio
 from firmware_host.contract import read_contract
 from firmware_host.golden import golden_waveform
 from firmware_host.recognizer import EmotionRecognizer
+from own_wheel import ROOT, copy_sources, make_wheel, output_of
 
 SUITES = {"cortex-a53": "bookworm", "cortex-a72": "bookworm", "cortex-a76": "trixie"}
 """Pi 3 and Zero 2 W, Pi 4, Pi 5; and the Debian that each is tested with."""
@@ -53,8 +54,8 @@ ENGINES = (
 )
 MODELS = {"pi": "edge-ser-small.int8.tflite", "micro": "edge-ser-small.micro.int8.tflite"}
 XNNPACK_STEPS = 2  # of the output's scale, between the numpy reference and ai-edge-litert
-CLIP = REPOSITORY / "edge_ser" / "assets" / "demo.flac"
-PROGRAM = REPOSITORY / "tests" / "helpers" / "recognize_elsewhere.py"
+CLIP = ROOT / "edge_ser" / "assets" / "demo.flac"
+PROGRAM = ROOT / "tests" / "helpers" / "recognize_elsewhere.py"
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,25 @@ class Begun:
 @pytest.fixture(scope="session")
 def begun() -> Iterator[Begun]:
     """All of it. Tasks are taken in the order given, so none waits for one that has to wait."""
-    wheel = make_wheel()
+    wheel = make_wheel(FOLDER / "wheel")
     write_models_and_recordings()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        base, packages = {}, {}
-        for suite in dict.fromkeys(SUITES.values()):
-            base[suite] = pool.submit(install_base, suite, wheel)
-            packages[suite] = pool.submit(add_test_tools, base[suite])
-        begun = Begun(packages, {}, {})
-        for engine, core, suite in reversed(ENGINES):  # TensorFlow takes longest
-            made = base[suite] if engine == "litert" else None
-            begun.heard[engine, core] = pool.submit(hear, engine, core, suite, made)
-        for core, suite in SUITES.items():
-            begun.tests[core] = pool.submit(run_tests, core, base[suite], packages[suite])
-        yield begun
+        pythons: dict[tuple[str, str], Future[PiPython]] = {}
+        for engine, _, suite in reversed(ENGINES):  # TensorFlow's takes longest
+            if (engine, suite) not in pythons:
+                what = () if engine == "litert" else REQUIREMENTS[engine]
+                pythons[engine, suite] = pool.submit(install, suite, engine, what, wheel)
+        suites = dict.fromkeys(SUITES.values())
+        packages = {s: pool.submit(add_test_tools, pythons["litert", s]) for s in suites}
+        heard = {
+            (engine, core): pool.submit(hear, engine, core, pythons[engine, suite])
+            for engine, core, suite in reversed(ENGINES)
+        }
+        tests = {
+            core: pool.submit(run_tests, core, pythons["litert", suite], packages[suite])
+            for core, suite in SUITES.items()
+        }
+        yield Begun(packages, tests, heard)
         pool.shutdown(cancel_futures=True)
 
 
@@ -139,7 +145,9 @@ def test_every_engine_computes_the_same_model(
 def write_models_and_recordings() -> None:
     """Both TFLite files, converted here, and what is to be heard with them."""
     models = FOLDER / "models"
-    call([sys.executable, "-m", "edge_ser", "convert", "--int8", "--target", "all", "-o", models])
+    output_of(
+        [sys.executable, "-m", "edge_ser", "convert", "--int8", "--target", "all", "-o", models]
+    )
     samples, _ = read_audio(CLIP)
     contract = read_contract(models / MODELS["pi"])
     recordings: dict[str, Any] = {
@@ -149,10 +157,11 @@ def write_models_and_recordings() -> None:
     np.savez(FOLDER / "recordings.npz", **recordings | {"clip": samples})
 
 
-def install_base(suite: str, wheel: Path) -> PiPython:
-    """The wheel and what it requires, in an environment of its own."""
-    python = make_python(suite, "base")
-    python.install(wheel)
+def install(suite: str, engine: str, requirements: tuple[str, ...], wheel: Path) -> PiPython:
+    """The wheel and what it requires, as a person would; or another engine, and nothing else."""
+    python = make_python(suite, engine, requirements)
+    if not requirements:
+        python.install(wheel)
     return python
 
 
@@ -169,7 +178,7 @@ def run_tests(
     """The device tests in a folder where the package can come from nowhere but the wheel."""
     tools.result()
     folder = FOLDER / "tests-on" / core
-    copy_sources(REPOSITORY / "tests", folder / "tests")
+    copy_sources(ROOT / "tests", folder / "tests")
     (folder / "pytest.ini").write_text(
         "[pytest]\npythonpath = tests/helpers\naddopts = --import-mode=importlib -ra\n"
     )
@@ -179,22 +188,19 @@ def run_tests(
     return base.result().run(core, ["-P", *arguments], folder)
 
 
-def hear(
-    engine: str, core: str, suite: str, base: Future[PiPython] | None
-) -> dict[str, dict[str, Any]]:
+def hear(engine: str, core: str, made: Future[PiPython]) -> dict[str, dict[str, Any]]:
     """What an engine makes of the recordings with each model, on a core."""
-    if base is None:
-        python = make_python(suite, engine, REQUIREMENTS[engine])
-        environment = {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    else:
-        python, environment = base.result(), {}
+    python, environment = made.result(), {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    if engine != "litert":  # whose environment has the package; the others have only an engine
+        environment["PYTHONPATH"] = str(ROOT)
     folder = FOLDER / "heard" / f"{engine}-{core}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    files = [
-        part for name, file in MODELS.items() for part in (FOLDER / "models" / file, f"{name}.npz")
-    ]
-    arguments = [PROGRAM, engine, FOLDER / "recordings.npz", *files]
-    done = python.run(core, arguments, folder, environment)
+    files: list[str | Path] = []
+    for name, file in MODELS.items():
+        files += [FOLDER / "models" / file, f"{name}.npz"]
+    done = python.run(
+        core, [PROGRAM, engine, FOLDER / "recordings.npz", *files], folder, environment
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     return {name: dict(np.load(folder / f"{name}.npz")) for name in MODELS}
