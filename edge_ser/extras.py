@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 
 BROUGHT_BY = {
+    "numpy": "numpy",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
     "ai_edge_litert": "ai-edge-litert",
     "onnxruntime": "edge-ser[onnx]",
     "onnx": "edge-ser[convert]",

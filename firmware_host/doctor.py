@@ -237,21 +237,21 @@ def _microphones() -> Check:
     except EdgeSerError as error:
         mend = "sudo apt install portaudio19-dev python3-dev gcc && pip install 'edge-ser[mic]'"
         return Check("microphones", Status.ABSENT, str(error).partition(":")[0], mend)
-    if not devices:
-        return Check(
-            "microphones",
-            Status.WARNING,
-            "PyAudio finds no device that captures sound",
-            "plug a microphone in, then: edge-ser listen --list-devices",
-            {"devices": []},
-        )
+    version = _version("PyAudio")
+    facts = {"PyAudio": version, "devices": [device.to_dict() for device in devices]}
     shown = "; ".join(
-        f"{device.number} {device.name} ({', '.join(map(str, device.rates)) or 'busy'} Hz)"
-        + (", the default" if device.default else "")
+        f"{device.number} {device.name}{' (default)' if device.default else ''} at "
+        f"{', '.join(map(str, device.rates)) or 'no'} Hz"
         for device in devices
     )
-    facts = {"devices": [device.to_dict() for device in devices]}
-    return Check("microphones", Status.GOOD, shown, facts=facts)
+    found = f"PyAudio {version or ''}: {shown or 'no device that captures sound'}"
+    if not any(device.rates for device in devices):
+        mend = (
+            "plug a microphone in, or end the program that keeps it to itself, then: "
+            "edge-ser listen --list-devices"
+        )
+        return Check("microphones", Status.WARNING, found, mend, facts)
+    return Check("microphones", Status.GOOD, found, facts=facts)
 
 
 def _optional(module: str, part: str, extra: str, package: str) -> Check:

@@ -3,15 +3,21 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import virtual_microphone
 from tiny_models import tiny_contract, write_tflite
 from without_module import edge_ser_without
 
 
-def doctor(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def doctor(
+    *arguments: str | Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edge_ser", "doctor", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=env
+    )
 
 
 def test_a_machine_that_works(tmp_path: Path) -> None:
@@ -44,3 +50,37 @@ def test_a_machine_that_lacks_a_library(tmp_path: Path) -> None:
     done = edge_ser_without("soundfile", "doctor", "--model", str(model))
     assert done.returncode == 2
     assert "mend it: pip install soundfile" in done.stdout
+
+
+def test_without_numpy_nothing_runs_and_it_is_named() -> None:
+    """Not even the doctor; then one sentence has to do."""
+    done = edge_ser_without("numpy", "doctor")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`pip install 'numpy'` brings it" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_microphones_are_listed_with_their_rates(
+    tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    """And its being unplugged is a warning, as recordings are still recognised."""
+    if reason := virtual_microphone.missing():
+        need(reason)
+    model = write_tflite(tmp_path / "tiny.tflite", tiny_contract())
+    with virtual_microphone.VirtualMicrophone() as microphone:
+        checks = []
+        for _ in range(2):
+            done = doctor("--json", "--model", model, env=microphone.env)
+            assert (done.returncode, done.stderr) == (0, "")
+            found = {check["part"]: check for check in json.loads(done.stdout)["checks"]}
+            checks.append(found["microphones"])
+            if len(checks) == 1:
+                microphone.unplug()
+    there, gone = checks
+    assert there["status"] == "good"
+    devices = {device["name"]: device for device in there["facts"]["devices"]}
+    assert 16_000 in devices["default"]["rates"]
+    assert "default (default) at 16000" in there["found"]
+    # ALSA still names its default, which nothing can be captured from.
+    assert all(not device["rates"] for device in gone["facts"]["devices"])
+    assert gone["status"] == "warning"
