@@ -45,12 +45,12 @@ DEVICE_TESTS = (
 """What runs with numpy, an interpreter and the test tools alone."""
 
 REQUIREMENTS = {environment.engine: environment.requirements for environment in ENVIRONMENTS}
-# tflite-runtime has ended with Python 3.11, which is bookworm's; TensorFlow takes most of a
-# minute to import under emulation, so one core has to do.
+# tflite-runtime has ended with Python 3.11, which is bookworm's. TensorFlow takes most of a
+# minute to import under emulation.
 ENGINES = (
     *(("litert", core, suite) for core, suite in SUITES.items()),
     *(("tflite-runtime", core, "bookworm") for core in SUITES),
-    ("tensorflow", "cortex-a72", "bookworm"),
+    *(("tensorflow", core, "bookworm") for core in SUITES),
 )
 MODELS = {"pi": "edge-ser-small.int8.tflite", "micro": "edge-ser-small.micro.int8.tflite"}
 XNNPACK_STEPS = 2  # of the output's scale, between the numpy reference and ai-edge-litert
