@@ -151,12 +151,10 @@ class FeatureExtractor:
         # Copied, so that a stream keeps its few pending samples and not the chunk they were in.
         self._pending = signal[n_frames * config.hop_length :].copy()
         out = np.empty((n_frames, config.n_features), np.float32)
-        if n_frames:
-            frames = np.lib.stride_tricks.sliding_window_view(signal, config.frame_length)
-            frames = frames[:: config.hop_length]
-            for start in range(0, n_frames, MAX_FRAMES_AT_ONCE):
-                part = slice(start, min(start + MAX_FRAMES_AT_ONCE, n_frames))
-                _fill(out[part], frames[part], config)
+        for start in range(0, n_frames, MAX_FRAMES_AT_ONCE):
+            part = out[start : start + MAX_FRAMES_AT_ONCE]
+            first = start * config.hop_length
+            _fill(part, signal[first : first + config.samples_for(len(part))], config)
         return out
 
     def reset(self) -> None:
@@ -222,27 +220,32 @@ def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _tables(config: FeatureConfig) -> tuple[Float32, Float32, Float32]:
-    """Window, mel filters and DCT of a configuration, made once and read-only."""
+    """Window, mel filters and DCT of a configuration, made once and read-only.
+
+    The filters and the DCT have a row for each output: a product of such a matrix with one
+    frame costs about half of what the product of the frame with the other form does.
+    """
     # Periodic Hann (scipy's fftbins=True), as librosa uses for spectra.
     n = np.arange(config.frame_length)
     window = (0.5 - 0.5 * np.cos(2.0 * np.pi * n / config.frame_length)).astype(np.float32)
-    tables = (window, mel_filters(config), dct_matrix(config.n_mels, config.n_mfcc))
+    filters = np.ascontiguousarray(mel_filters(config).T)
+    dct = np.ascontiguousarray(dct_matrix(config.n_mels, config.n_mfcc).T)
+    tables = (window, filters, dct)
     for table in tables:
         table.flags.writeable = False
     return tables
 
 
-def _fill(out: Float32, frames: Float32, config: FeatureConfig) -> None:
-    """Compute the features of `frames` (n, frame_length) into `out` (n, n_features)."""
-    window, filters, dct = _tables(config)
+def _fill(out: Float32, signal: Float32, config: FeatureConfig) -> None:
+    """Compute into `out` (n, n_features) the features of exactly the n frames of `signal`."""
+    frames = _framed(signal, len(out), config)
     column = 0
     if "log_mel" in config.kinds or "mfcc" in config.kinds:
+        window, filters, dct = _tables(config)
         spectrum = np.fft.rfft(frames * window)
         power = np.square(spectrum.real, dtype=np.float32)
         power += np.square(spectrum.imag, dtype=np.float32)
-        # A stack of (1, bins) @ (bins, mels): always the same product, whatever n is. One
-        # product of n rows would give other last bits for other n.
-        mel = np.matmul(power[:, None, :], filters)[:, 0]
+        mel = _each(filters, power)
         np.maximum(mel, np.float32(config.log_floor), out=mel)
         log_mel = np.log10(mel)
         log_mel *= np.float32(10.0)
@@ -250,13 +253,42 @@ def _fill(out: Float32, frames: Float32, config: FeatureConfig) -> None:
             out[:, : config.n_mels] = log_mel
             column = config.n_mels
         if "mfcc" in config.kinds:
-            out[:, column : column + config.n_mfcc] = np.matmul(log_mel[:, None, :], dct)[:, 0]
+            out[:, column : column + config.n_mfcc] = _each(dct, log_mel)
             column += config.n_mfcc
     if "rms" in config.kinds:
-        energy = np.add.reduce(np.square(frames), axis=1)
+        energy = np.add.reduce(_framed(np.square(signal), len(out), config), axis=1)
         out[:, column] = np.sqrt(energy / np.float32(config.frame_length))
         column += 1
     if "zcr" in config.kinds:
-        negative = frames < -ZERO_CROSSING_THRESHOLD
-        crossings = np.count_nonzero(negative[:, 1:] != negative[:, :-1], axis=1)
-        out[:, column] = crossings / np.float32(config.frame_length)
+        out[:, column] = _crossings(signal, config) / np.float32(config.frame_length)
+
+
+def _framed(signal: Float32, n_frames: int, config: FeatureConfig) -> Float32:
+    """The frames of a signal, (n_frames, frame_length), as a view of it."""
+    # numpy's sliding_window_view gives the same at a fifth of the cost of all the FFTs.
+    size = signal.itemsize
+    return np.ndarray(
+        (n_frames, config.frame_length),
+        np.float32,
+        np.ascontiguousarray(signal),
+        strides=(config.hop_length * size, size),
+    )
+
+
+def _each(matrix: Float32, rows: Float32) -> Float32:
+    """The matrix times each row: (m, k) and (n, k) to (n, m).
+
+    A stack of products of one shape, whatever n is. One product of n rows would give other
+    last bits for other n.
+    """
+    return np.matmul(matrix, rows[:, :, None])[:, :, 0]
+
+
+def _crossings(signal: Float32, config: FeatureConfig) -> NDArray[np.int32]:
+    """How often the sign changes inside each frame of a signal that is exactly its frames."""
+    negative = signal < -ZERO_CROSSING_THRESHOLD
+    # Frames overlap, so that it is cheaper to count once and subtract than to count each.
+    count = np.zeros(signal.size, np.int32)
+    np.cumsum(negative[1:] != negative[:-1], out=count[1:])
+    last = config.frame_length - 1
+    return count[last :: config.hop_length] - count[: signal.size - last : config.hop_length]
