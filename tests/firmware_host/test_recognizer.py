@@ -15,6 +15,7 @@ from tiny_models import LABELS, reference_logits, tiny_contract, write_onnx, wri
 
 from firmware_host import EdgeSerError, EmotionRecognizer
 from firmware_host.audio import resample
+from firmware_host.decisions import EACH_WINDOW
 from firmware_host.engines import installed_engines
 from firmware_host.features import extract
 from firmware_host.golden import golden_waveform
@@ -70,14 +71,14 @@ def test_chunking_changes_no_bit(sizes: list[int], recognizer: EmotionRecognizer
     """The device fed by a microphone must hear what evaluation heard in the file."""
     signal = SPEECH[:20_000]
     wanted = list(recognizer.recognize(signal, 16_000).windows)
-    assert feed_in_portions(recognizer.stream(), signal, sizes) == wanted
+    assert feed_in_portions(recognizer.stream(decisions=EACH_WINDOW), signal, sizes) == wanted
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_chunking_changes_no_bit_at_other_rates(rate: int, recognizer: EmotionRecognizer) -> None:
     whole = recognizer.recognize(SPEECH, rate)
     for sizes in ([1, 2, 3, 1_000], [4_410], [48_000, 7]):
-        stream = recognizer.stream(rate)
+        stream = recognizer.stream(rate, EACH_WINDOW)
         assert feed_in_portions(stream, SPEECH, sizes) == list(whole.windows)
 
 
@@ -95,7 +96,7 @@ def test_long_recordings_are_fed_in_portions(
 
 def test_emotions_come_as_soon_as_their_window_is_full(recognizer: EmotionRecognizer) -> None:
     """Not one sample later: latency is what a listener feels."""
-    stream = recognizer.stream()
+    stream = recognizer.stream(decisions=EACH_WINDOW)
     assert stream.feed(SPEECH[: WINDOW - 1]) == []
     assert len(stream.feed(SPEECH[WINDOW - 1 : WINDOW])) == 1
     assert stream.feed(SPEECH[WINDOW : WINDOW + HOP - 1]) == []
@@ -134,7 +135,7 @@ def test_streams_share_nothing_but_the_model(recognizer: EmotionRecognizer) -> N
     """Two callers at once must not hear each other."""
     signals = [golden_waveform(seed, 20_000) for seed in (1, 2, 3)]
     alone = [list(recognizer.recognize(signal, 16_000).windows) for signal in signals]
-    streams = [recognizer.stream() for _ in signals]
+    streams = [recognizer.stream(decisions=EACH_WINDOW) for _ in signals]
     together: list[list[object]] = [[] for _ in signals]
     for start in range(0, 20_000, 700):
         for signal, stream, heard in zip(signals, streams, together, strict=True):
@@ -146,7 +147,7 @@ def test_streams_share_nothing_but_the_model(recognizer: EmotionRecognizer) -> N
 def test_flush_and_reset_make_a_stream_new(rate: int, recognizer: EmotionRecognizer) -> None:
     """Nothing of the last utterance may be heard in the next one."""
     wanted = list(recognizer.recognize(SPEECH[:30_000], rate).windows)
-    stream = recognizer.stream(rate)
+    stream = recognizer.stream(rate, EACH_WINDOW)
     for end in (stream.flush, stream.reset):
         stream.feed(golden_waveform(5, 40_001))
         end()
@@ -156,7 +157,7 @@ def test_flush_and_reset_make_a_stream_new(rate: int, recognizer: EmotionRecogni
 
 def test_refused_samples_leave_the_stream_as_it_was(recognizer: EmotionRecognizer) -> None:
     """A driver's one bad block must not end or poison a stream."""
-    stream = recognizer.stream()
+    stream = recognizer.stream(decisions=EACH_WINDOW)
     heard = stream.feed(SPEECH[:12_345])
     for bad in (np.array([0.1, np.nan]), np.array([3000.0]), np.zeros(3, np.int32)):
         with pytest.raises(EdgeSerError):
@@ -264,7 +265,9 @@ def test_boxed_model_streams_as_it_recognises(boxed: EmotionRecognizer) -> None:
     signal = golden_waveform(21, 80_000)
     wanted = list(boxed.recognize(signal, 16_000).windows)
     assert len(wanted) > 3
-    assert feed_in_portions(boxed.stream(), signal, [1_600, 3, 20_000]) == wanted
+    assert (
+        feed_in_portions(boxed.stream(decisions=EACH_WINDOW), signal, [1_600, 3, 20_000]) == wanted
+    )
     assert list(boxed.recognize(signal, 16_000).windows) == wanted
     offset = boxed.contract.hop_samples
     later = boxed.recognize(signal[offset:], 16_000).windows
