@@ -18,6 +18,7 @@ from edge_ser.extras import install_command
 from edge_ser.level import level_dbfs
 from firmware_host.audio import read_audio
 from firmware_host.contract import read_contract
+from firmware_host.decisions import EACH_WINDOW
 from firmware_host.engines import installed_engines, load_engine
 from firmware_host.errors import EdgeSerError
 from firmware_host.recognizer import Emotion, EmotionRecognizer
@@ -158,14 +159,14 @@ def streamed_file(files: Sequence[Path]) -> Path:
 
 def listen_to(recognizer: EmotionRecognizer, clip: Clip) -> Iterator[Moment]:
     """Feed a clip to a new stream, portion by portion."""
-    stream = recognizer.stream(clip.rate)
+    stream = recognizer.stream(clip.rate, EACH_WINDOW)
     size = max(1, int(clip.rate * PORTION_SECONDS))
     n_samples = len(clip.samples)
     for start in range(0, n_samples, size):
         end = min(start + size, n_samples)
         portion = clip.samples[start:end]
         before = time.perf_counter()
-        emotions = stream.feed(portion)
+        emotions = stream.feed_signal(portion, arrived=None)
         if end == n_samples:
             emotions += stream.flush()
         took = time.perf_counter() - before

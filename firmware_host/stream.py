@@ -118,7 +118,9 @@ class EmotionStream:
         """The windows that come due with samples that were lost on their way here.
 
         They count as silence, so that the stream's time stays true, and every event says how
-        much of its window they are. A window of which nothing arrived gives no event.
+        much of its window they are. A window of which nothing arrived is `NO_SPEECH`, gate or
+        not. A loss of any length takes bounded time: of the windows in the middle of one much
+        longer than a window nothing is told.
 
         Args:
             n_samples: how many, at the stream's rate.
@@ -182,37 +184,34 @@ class EmotionStream:
             self._n_frames += len(now)
             self._frames = np.concatenate([self._frames[len(now) :], now])
             if self._n_frames == due:
-                emotions += self._recognize_window()
+                emotions.append(self._recognize_window())
         return emotions
 
-    def _recognize_window(self) -> list[Emotion]:
-        """The event of the window that is full now; none when all of it was lost."""
+    def _recognize_window(self) -> Emotion:
+        """The event of the window that is full now."""
         contract, rate = self._contract, self._contract.features.sample_rate
         start = self._n_windows * contract.hop_samples
         end = start + contract.window_samples
         window, self._n_windows = self._n_windows, self._n_windows + 1
         speech = None if self._gate is None else self._gate.share(start, end)
         arrived, lost = self._clock.arrived(end), self._clock.lost_seconds(start, end)
-        if lost == contract.window_samples / rate:
-            return []
         logits = self._engine.infer(self._frames)
         probabilities = softmax(logits, contract.temperature)
-        decision = self._decider.decide(probabilities, end / rate, speech)
-        return [
-            Emotion(
-                label=decision.label,
-                probability=decision.probability,
-                probabilities=contract.by_label(probabilities),
-                start_seconds=start / rate,
-                end_seconds=end / rate,
-                window=window,
-                logits=tuple(logits.tolist()),
-                smoothed=contract.by_label(decision.smoothed),
-                speech=speech,
-                gap_ms=1_000 * lost,
-                latency_ms=None if arrived is None else 1_000 * (time.monotonic() - arrived),
-            )
-        ]
+        nothing = lost == contract.window_samples / rate
+        decision = self._decider.decide(probabilities, end / rate, 0.0 if nothing else speech)
+        return Emotion(
+            label=decision.label,
+            probability=decision.probability,
+            probabilities=contract.by_label(probabilities),
+            start_seconds=start / rate,
+            end_seconds=end / rate,
+            window=window,
+            logits=tuple(logits.tolist()),
+            smoothed=contract.by_label(decision.smoothed),
+            speech=speech,
+            gap_ms=1_000 * lost,
+            latency_ms=None if arrived is None else 1_000 * (time.monotonic() - arrived),
+        )
 
     def _due_samples(self) -> int:
         """End of the next window, in samples at the model's rate."""

@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_ser.cli.app import app
+from edge_ser.cli.decision_options import (
+    GateOption,
+    HoldOption,
+    MarginOption,
+    NoSmoothingOption,
+    SmoothingOption,
+    ThresholdOption,
+    decision_config,
+)
 from edge_ser.cli.options import EngineOption, JsonOption, ModelOption
 from edge_ser.cli.output import output_console
 from edge_ser.cli.sources import Portion, SampleFormat, open_input, open_microphone
@@ -63,6 +72,12 @@ def listen(
     model: ModelOption = None,
     engine: EngineOption = None,
     as_json: JsonOption = False,
+    gate: GateOption = None,
+    no_smoothing: NoSmoothingOption = False,
+    smoothing: SmoothingOption = None,
+    margin: MarginOption = None,
+    hold: HoldOption = None,
+    threshold: ThresholdOption = None,
 ) -> None:
     """Listen to a microphone, or to a stream of samples, and print each emotion as it is heard.
 
@@ -97,6 +112,7 @@ def listen(
             "--rate and --format are for raw samples, but a microphone says both itself: leave "
             "them out, or give --input"
         )
+    decisions = decision_config(gate, no_smoothing, smoothing, margin, hold, threshold)
     with ExitStack() as stack:
         # The outermost: whatever is opened within is closed undisturbed.
         stopping = stack.enter_context(stoppable())
@@ -109,7 +125,7 @@ def listen(
         else:
             opened = open_input(source, rate, sample_format, stack)
         stopping.stop = opened.stop
-        stream = recognizer.stream(opened.rate)
+        stream = recognizer.stream(opened.rate, decisions)
         for portion in opened.portions:
             view.portion(portion, opened.rate)
             for emotion in _hear(stream, portion):
@@ -123,12 +139,8 @@ def listen(
 
 def _hear(stream: "EmotionStream", portion: Portion) -> "list[Emotion]":
     """What a portion completes, and what was lost before it: silence, so that times stay true."""
-    import numpy as np
-
-    emotions: list[Emotion] = []
-    if portion.lost_samples:
-        emotions += stream.feed(np.zeros(portion.lost_samples, np.int16))
-    return emotions + stream.feed(portion.samples)
+    emotions = stream.lost(portion.lost_samples) if portion.lost_samples else []
+    return emotions + stream.feed_signal(portion.samples, portion.arrived)
 
 
 def _print_devices(as_json: bool) -> None:
