@@ -99,12 +99,7 @@ class Emulator:
         if kept.is_file() and not again:
             data = json.loads(kept.read_text())
             return Count(**data | {"logits": tuple(data["logits"])})
-        counts = self.folder / f"counts-{os.getpid()}.txt"
-        try:
-            printed = self._run(core, self._arguments(model, contract), counts)
-            regions = read_counts(counts.read_text())
-        finally:
-            counts.unlink(missing_ok=True)
+        printed, regions = self.run_counted(core, self._arguments(model, contract))
         told: dict[str, Any] = json.loads(printed.splitlines()[-1])
         count = Count(
             invoke=regions[INTERPRETER],
@@ -115,6 +110,25 @@ class Emulator:
         )
         write_whole(kept, json.dumps(asdict(count)))
         return count
+
+    def run_counted(
+        self, core: str, arguments: Sequence[str]
+    ) -> tuple[str, dict[int, dict[str, float]]]:
+        """Run Python there: what it prints, and instructions by region and class.
+
+        Raises:
+            EmulatorError: when it does not end well.
+        """
+        counts = self.folder / f"counts-{os.getpid()}.txt"
+        try:
+            printed = self._run(core, arguments, counts)
+            return printed, read_counts(counts.read_text())
+        finally:
+            counts.unlink(missing_ok=True)
+
+    def run(self, core: str, arguments: Sequence[str]) -> str:
+        """Run Python there, uncounted: what it prints."""
+        return self._run(core, arguments)
 
     def _arguments(self, model: Path, contract: Contract) -> list[str]:
         file = self.folder / "contract.json"
