@@ -10,6 +10,7 @@ BROUGHT_BY = {
     "onnxruntime": "edge-ser[onnx]",
     "onnx": "edge-ser[convert]",
     "pyaudio": "edge-ser[mic]",
+    "paho": "edge-ser[mqtt]",
     "flatbuffers": "edge-ser[convert]",
     "safetensors": "edge-ser[convert]",
     "torch": "edge-ser[train]",

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from firmware_host.decisions import NO_SPEECH, UNCERTAIN, DecisionConfig
     from firmware_host.errors import EdgeSerError
     from firmware_host.features import FeatureConfig, FeatureExtractor
+    from firmware_host.listener import Listener
     from firmware_host.microphone import Microphone, list_devices
+    from firmware_host.mqtt import MqttPublisher
+    from firmware_host.mqtt_config import MqttConfig
     from firmware_host.recognizer import EmotionRecognizer, Recognition
     from firmware_host.stream import Emotion, EmotionStream
 
@@ -25,7 +28,10 @@ __all__ = [
     "EmotionStream",
     "FeatureConfig",
     "FeatureExtractor",
+    "Listener",
     "Microphone",
+    "MqttConfig",
+    "MqttPublisher",
     "Recognition",
     "list_devices",
     "read_contract",
@@ -43,7 +49,10 @@ _MODULES = {
     "EmotionStream": "stream",
     "FeatureConfig": "features",
     "FeatureExtractor": "features",
+    "Listener": "listener",
     "Microphone": "microphone",
+    "MqttConfig": "mqtt_config",
+    "MqttPublisher": "mqtt",
     "Recognition": "recognizer",
     "list_devices": "microphone",
     "read_contract": "contract",

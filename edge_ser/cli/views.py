@@ -30,10 +30,15 @@ class View(Protocol):
         """The microphone is gone, or back."""
 
 
-def open_view(as_json: bool, stack: ExitStack) -> View:
-    """JSON if asked for, bars on a terminal, lines elsewhere; `stack` restores the terminal."""
+def open_view(as_json: bool, stack: ExitStack, device: str, stream: str) -> View:
+    """JSON if asked for, bars on a terminal, lines elsewhere.
+
+    Args:
+        stack: restores the terminal.
+        device, stream: what events name as where they were heard.
+    """
     if as_json:
-        return JsonLines()
+        return JsonLines(device, stream)
     from rich.console import Console
 
     console = Console()
@@ -60,9 +65,15 @@ class Lines:
 class JsonLines(Lines):
     """A JSON object on a line of its own for each emotion."""
 
+    def __init__(self, device: str, stream: str) -> None:
+        self._device, self._stream = device, stream
+
     def emotion(self, emotion: "Emotion") -> None:
         """All that is known of it."""
-        print(json.dumps(emotion.to_dict()), flush=True)
+        from firmware_host.events import event_json
+
+        event = event_json(emotion, device=self._device, stream=self._stream)
+        print(json.dumps(event), flush=True)
 
 
 class Bars:
