@@ -10,6 +10,7 @@ from edge_ser.cli import doctor as doctor
 from edge_ser.cli import inspect as inspect
 from edge_ser.cli import listen as listen
 from edge_ser.cli import recognize as recognize
+from edge_ser.cli import service as service
 from edge_ser.cli import train as train
 from edge_ser.cli.app import app, main
 
