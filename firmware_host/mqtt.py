@@ -118,6 +118,23 @@ class MqttPublisher:
         with self._changed:
             return self._dropped
 
+    @property
+    def waiting(self) -> int:
+        """How many messages the broker has not acknowledged yet."""
+        with self._changed:
+            return len(self._events) + (self._state is not None) + self._in_flight
+
+    @property
+    def in_flight(self) -> int:
+        """How many of them were sent already; at most about ten."""
+        with self._changed:
+            return self._in_flight
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return bool(self._connected)
+
     def publish(self, emotion: Emotion) -> None:
         """Send an event, now or when the broker is back."""
         event = event_json(emotion, device=self._config.device, stream=self._stream)
