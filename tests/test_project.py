@@ -87,6 +87,7 @@ def test_the_wheel_holds_the_packages_and_their_data(wheel: list[str], tree: lis
     }
     expected |= {name for name in tree if name.startswith(tuple(f"{folder}/" for folder in DATA))}
     expected |= {f"{package}/py.typed" for package in PACKAGES}
+    expected.add("firmware_host/event.schema.json")
     packed = {name for name in wheel if ".dist-info/" not in name}
     assert packed == expected
 

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pytest
 import soundfile
+from some_events import check_event
 from tiny_models import tiny_contract, write_onnx
 
-from firmware_host import EmotionRecognizer
+from firmware_host import Emotion, EmotionRecognizer
 from firmware_host.golden import golden_waveform
 
 CONTRACT = tiny_contract()
@@ -53,8 +55,12 @@ def wanted(model: Path, samples: Any, rate: int) -> list[dict[str, Any]]:
 
 def events_of(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
     assert (done.returncode, done.stderr) == (0, b"")
-    # How late an event is differs from run to run, and is no part of what was heard.
-    return [json.loads(line) | {"latency_ms": None} for line in done.stdout.splitlines()]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    for event in events:
+        check_event(event)
+    # When it was, and how late, differs from run to run, and is no part of what was heard.
+    heard = {field.name for field in fields(Emotion)}
+    return [{key: event[key] for key in heard} | {"latency_ms": None} for event in events]
 
 
 def test_a_pipe_is_heard_like_a_file(model: Path, tmp_path: Path) -> None:

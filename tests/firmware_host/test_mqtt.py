@@ -42,6 +42,14 @@ def ids(subscriber: Subscriber) -> list[str]:
     return [message.json["id"] for message in subscriber.on(TOPICS.event)]
 
 
+def until_received(subscriber: Subscriber, n: int) -> None:
+    until(lambda: len(subscriber.messages) >= n)
+
+
+def until_in_flight(publisher: MqttPublisher, n: int) -> None:
+    until(lambda: publisher.in_flight == n)
+
+
 def expected(windows: range) -> list[str]:
     return [f"s-{window}" for window in windows]
 
@@ -128,11 +136,10 @@ def test_nothing_is_lost_when_the_broker_is_killed_while_events_flow(broker: Bro
             thread.start()
             for _ in range(3):
                 seen = len(subscriber.messages) + moments.randrange(20, 120)
-                until(lambda seen=seen: len(subscriber.messages) >= seen)
+                until_received(subscriber, seen)
                 broker.kill()
                 broker.start()
-            seen = len(subscriber.messages) + 20
-            until(lambda: len(subscriber.messages) >= seen)
+            until_received(subscriber, len(subscriber.messages) + 20)
             flowing.set()
             thread.join()
             (made,) = self_made
@@ -207,7 +214,8 @@ def test_a_broker_that_stands_still_holds_nobody_up(broker: Broker) -> None:
         broker.freeze()
         for window in range(1, 101):
             publisher.publish(emotion(window))
-            until(lambda w=window: w > 10 or publisher.in_flight == w)
+            if window <= 10:
+                until_in_flight(publisher, window)
         broker.thaw()
         until(lambda: len(ids(subscriber)) == 31)
         assert ids(subscriber) == expected(range(11)) + expected(range(81, 101))
@@ -268,11 +276,11 @@ keyfile {tmp_path}/server.key
         client.tls_set(str(tmp_path / "ca.pem"))  # type: ignore[attr-defined]
         client.username_pw_set(username, password)  # type: ignore[attr-defined]
 
-    def said_of(password: str | None, ca: str) -> str:
+    def said_of(port: int, password: str | None, ca: str) -> str:
         said: list[str] = []
         config = MqttConfig(
             "127.0.0.1",
-            broker.port,
+            port,
             device="kitchen",
             username=username,
             password=password,
@@ -286,11 +294,10 @@ keyfile {tmp_path}/server.key
         return said[0]
 
     with Broker(tmp_path, more) as broker, Subscriber(broker.port, "#", configure) as subscriber:
-        assert (
-            said_of(password, "ca.pem") == f"connected to the MQTT broker 127.0.0.1:{broker.port}"
-        )
-        assert "Not authorized" in said_of("another", "ca.pem")
-        assert "CERTIFICATE_VERIFY_FAILED" in said_of(password, "other.pem")
+        port = broker.port
+        assert said_of(port, password, "ca.pem") == f"connected to the MQTT broker 127.0.0.1:{port}"
+        assert "Not authorized" in said_of(port, "another", "ca.pem")
+        assert "CERTIFICATE_VERIFY_FAILED" in said_of(port, password, "other.pem")
         assert [message.json["id"] for message in subscriber.on(TOPICS.event)] == ["ca-0"]
     with pytest.raises(EdgeSerError, match="no file of CA certificates"):
         MqttPublisher(MqttConfig("127.0.0.1", tls=True, ca_file=str(file)), LABELS)

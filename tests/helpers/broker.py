@@ -184,7 +184,7 @@ class Subscriber:
             configure(client)
         ready = threading.Event()
         client.on_message = lambda client, data, m: self.messages.append(
-            Message(m.topic, m.payload, m.retain)
+            Message(m.topic, bytes(m.payload), m.retain)
         )
         client.on_connect = lambda client, data, flags, reason, properties: client.subscribe(
             topic, qos=0
