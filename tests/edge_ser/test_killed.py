@@ -112,7 +112,7 @@ def test_service_install(tmp_path: Path) -> None:
 
 
 def test_a_training_that_writes_its_state(tmp_path: Path) -> None:
-    """Killed right when it writes: what stands there can be read (test_train.py goes on from it)."""
+    """Killed right when it writes: what stands there can be read; test_train.py goes on from it."""
     data, run = write_tone_corpus(tmp_path / "corpora"), tmp_path / "run"
     command = [*EDGE_SER, "train", "--data", str(data), "-o", str(run), "--corpus", "RAVDESS"]
     quiet = subprocess.DEVNULL

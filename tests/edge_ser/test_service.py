@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_contract, write_onnx
 
+from edge_ser.demo import CLIP
 from edge_ser.service import LOCKED, RUNNING, UNIT, Service, unit_text
 from firmware_host.golden import golden_waveform
 
@@ -65,6 +67,30 @@ def test_the_service_of_the_system_is_locked_down(systemd: None, tmp_path: Path)
     judged = ("security", "--offline=yes", "--threshold=25", str(tmp_path / UNIT))
     done = analyze(*judged, folder=tmp_path)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_unit_lets_every_system_call_of_a_listener_through(
+    systemd: None, need: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Traced while it loads the model, hears a clip and looks for a broker."""
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-qq", "-s", "0", "-e", "signal=none", "-o", str(trace)]
+    if shutil.which("strace") is None or subprocess.run([*strace, "true"], check=False).returncode:
+        need("strace is not installed (apt-get install strace), or may not trace here")
+    listen = [sys.executable, "-m", "edge_ser", "listen", "--input", str(CLIP), "--mqtt", "[::1]:1"]
+    subprocess.run([*strace, *listen], check=True, capture_output=True, timeout=120)
+    lines = trace.read_text(errors="replace")
+    called = set(re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)[ (]", lines, re.MULTILINE))
+    assert len(called) > 40
+    assert not called - (calls_in("@system-service", tmp_path) - calls_in("@privileged", tmp_path))
+
+
+def calls_in(group: str, folder: Path) -> set[str]:
+    """The system calls in a group of systemd's, and in the groups in it."""
+    told = analyze("syscall-filter", "--no-pager", group, folder=folder).stdout.splitlines()[1:]
+    names = {line.strip() for line in told if not line.strip().startswith("#")} - {""}
+    groups = {name for name in names if name.startswith("@")}
+    return (names - groups).union(*(calls_in(name, folder) for name in groups))
 
 
 def test_the_unit_file_holds_what_was_asked_for() -> None:
