@@ -170,6 +170,7 @@ def test_what_is_sent_again_is_marked_and_known_by_its_id(broker: Broker) -> Non
             publisher.publish(emotion(window))
         until(lambda: len(ids(subscriber)) == 6)
         link.cut()
+        until(lambda: not publisher.connected)
         for window in range(6, 10):
             publisher.publish(emotion(window))
         until(lambda: len(ids(subscriber)) == 15)
