@@ -66,11 +66,11 @@ def train(
     lstm_scales: Annotated[
         str,
         typer.Option(
-            help="Of the LSTM's int8 weights: row, a scale for each, or gate, one for each "
-            "gate's rows. Kernels of microcontrollers have one for each gate's: of a model "
-            "trained so, `convert --target micro` rounds no weight again."
+            help="Of the LSTM's int8 weights: gate, one scale for each gate's rows, or row, one "
+            "for each. Kernels of microcontrollers have one for each gate's: of a model trained "
+            "otherwise, `convert --target micro` rounds them once more."
         ),
-    ] = "row",
+    ] = "gate",
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or auto: a GPU when there is one.")
     ] = "auto",

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from convert.architecture import GATE
+from convert.architecture import ROW
 from convert.build import build_graph, cell_exponent
 from convert.checkpoint import Checkpoint
 from convert.graph import FusedBiLstm, Graph, LstmDirection, Weight, weights_of
@@ -31,6 +31,7 @@ ARCHITECTURES: list[dict[str, object]] = [
     {"use_gfb": False},
     {"use_alfb": False},
     {"channels": (16, 24), "kernels": (3, 7), "pools": (4, 4), "lstm_hidden": 8},
+    {"lstm_scales": ROW},
     {"pools": (8, 8, 5)},  # an LSTM of one step
     {"pools": (1, 2, 2), "channels": (8, 8, 8), "lstm_hidden": 4},  # one of eighty steps
 ]
@@ -281,11 +282,12 @@ def dequantised(weight: Weight) -> NDArray[np.float64]:
 
 
 def test_rows_trained_on_scales_of_their_own_are_rounded_once_onto_their_gates(
-    checkpoint: Checkpoint, graph: Graph
+    checkpoint_of: CheckpointOf,
 ) -> None:
     """By half a step at most, and the row with the largest scale not at all."""
+    checkpoint = checkpoint_of(lstm_scales=ROW)
     tensors = checkpoint.qat_tensors
-    for name, weight in weights_of(lstm_of(graph)):
+    for name, weight in weights_of(lstm_of(micro_graph(checkpoint))):
         assert weight.scale is not None
         rows = np.asarray(tensors[f"{name}_scale"]).reshape(4, -1)
         assert np.array_equal(weight.scale, np.repeat(rows.max(axis=1), rows.shape[1]))
@@ -300,7 +302,7 @@ def test_weights_trained_on_one_scale_a_gate_stay_as_they_are(
     checkpoint_of: CheckpointOf,
 ) -> None:
     """What quantization-aware training wrote down, no step of it rounded again."""
-    checkpoint = checkpoint_of(lstm_scales=GATE)
+    checkpoint = checkpoint_of()
     for name, weight in weights_of(lstm_of(micro_graph(checkpoint))):
         assert np.array_equal(weight.values, checkpoint.qat_tensors[name])
         assert np.array_equal(weight.scale, checkpoint.qat_tensors[f"{name}_scale"])  # type: ignore[arg-type]

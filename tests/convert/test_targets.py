@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from convert.architecture import GATE
+from convert.architecture import ROW
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint
 from convert.pipeline import Conversion, contract_of, convert, encode
@@ -63,17 +63,18 @@ def test_a_microcontrollers_file_is_small_and_the_references_own(
 def test_its_contract_says_what_it_is(checkpoint: Checkpoint, micro_file: Path) -> None:
     contract = read_contract(micro_file)
     assert contract.quantization["target"] == MICRO
-    assert contract.quantization["weights"].endswith("per gate, rounded once more from per row")
+    assert contract.quantization["weights"].endswith("per gate")
     assert "int16" in contract.quantization["activations"]
     assert contract.labels == checkpoint.labels
 
 
-def test_the_contract_says_nothing_of_rounding_where_there_was_none(
+def test_the_contract_says_where_weights_were_rounded_twice(
     checkpoint_of: Callable[..., Checkpoint],
 ) -> None:
-    trained = checkpoint_of(lstm_scales=GATE)
+    trained = checkpoint_of(lstm_scales=ROW)
     graph = build_graph(trained, quantised=True, target=MICRO)
-    assert contract_of(trained, graph).quantization["weights"].endswith("per gate")
+    weights = contract_of(trained, graph).quantization["weights"]
+    assert weights.endswith("per gate, rounded once more from per row")
 
 
 def test_the_runtime_takes_it_as_any_other(checkpoint: Checkpoint, micro_file: Path) -> None:
