@@ -48,11 +48,13 @@ class ConfidencePanel:
     Args:
         title: above it.
         bins: reliability by the model's name.
+        uncalibrated: the same without the model's temperature, drawn dashed.
         coverage: accuracy against coverage by the model's name.
     """
 
     title: str
     bins: Mapping[str, Sequence[ReliabilityBin]]
+    uncalibrated: Mapping[str, Sequence[ReliabilityBin]]
     coverage: Mapping[str, Sequence[CoveragePoint]]
 
 
@@ -82,6 +84,8 @@ def draw_confusions(panels: Sequence[ConfusionPanel], columns: int = 4) -> dict[
 
 def draw_confidence(panels: Sequence[ConfidencePanel]) -> dict[str, bytes]:
     """Reliability diagram and coverage curve side by side: a line of them for each panel."""
+    from matplotlib.lines import Line2D
+
     inches = (2 * CURVE_INCHES[0], len(panels) * CURVE_INCHES[1] + 0.4)
     names = list(dict.fromkeys(name for panel in panels for name in panel.bins))
     colours = {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
@@ -90,10 +94,15 @@ def draw_confidence(panels: Sequence[ConfidencePanel]) -> dict[str, bytes]:
         for (left, right), panel in zip(lines, panels, strict=True):
             _draw_reliability(left, panel, colours)
             _draw_coverage(right, panel, colours)
-        handles = lines[0][0].get_lines()[1:]  # the first is the diagonal
-        shown = [str(handle.get_label()) for handle in handles]
+        dashed = any(panel.uncalibrated for panel in panels)
         figure.legend(
-            handles, shown, loc="outside lower center", ncols=min(4, len(shown)), frameon=False
+            [Line2D([], [], color=colours[name], marker="o", markersize=4) for name in names],
+            names,
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            title="dashed: without the model's temperature" if dashed else None,
+            title_fontsize=8,
         )
         return to_bytes(figure)
 
@@ -133,16 +142,18 @@ def _draw_confusion(axes: "Axes", panel: ConfusionPanel) -> None:
 
 def _draw_reliability(axes: "Axes", panel: ConfidencePanel, colours: Mapping[str, str]) -> None:
     axes.plot([0, 100], [0, 100], color=DIAGONAL, linewidth=1, linestyle=":")
-    for name, bins in panel.bins.items():
-        axes.plot(
-            [100 * one.confidence for one in bins],
-            [100 * one.accuracy for one in bins],
-            color=colours[name],
-            marker="o",
-            markersize=4,
-            linewidth=1.2,
-            label=name,
-        )
+    for by_name, style in ((panel.uncalibrated, "--"), (panel.bins, "-")):
+        for name, bins in by_name.items():
+            axes.plot(
+                [100 * one.confidence for one in bins],
+                [100 * one.accuracy for one in bins],
+                color=colours[name],
+                marker="o",
+                markersize=4,
+                markerfacecolor="white" if style == "--" else colours[name],
+                linestyle=style,
+                linewidth=1.2,
+            )
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 102)
     axes.set_xlabel("confidence in %")

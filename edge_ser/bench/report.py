@@ -332,10 +332,10 @@ def _confidence(result: BenchResult, corpus: str) -> "ConfidencePanel":
         for score in row.scores
         if score.corpus == corpus
     }
-    bins = {name: score.reliability for name, score in scores.items()}
     return ConfidencePanel(
         corpus,
-        bins | {f"{n}, no temperature": s.uncalibrated_reliability for n, s in scores.items()},
+        {name: score.reliability for name, score in scores.items()},
+        {name: score.uncalibrated_reliability for name, score in scores.items()},
         {name: score.coverage for name, score in scores.items()},
     )
 
