@@ -429,8 +429,8 @@ def _notes(summary: Summary) -> list[str]:
         some = "" if facts["clips"] == facts["clips_available"] else ", drawn by hash"
         lines.append(
             f"- {name}, {facts['division']}, {facts['status']}: {facts['clips']:,} of "
-            f"{facts['clips_available']:,} recordings of {len(facts['speakers'])} test "
-            f"speakers{some}."
+            f"{facts['clips_available']:,} recordings of test speakers "
+            f"{', '.join(facts['speakers'])}{some}."
         )
     machine = summary["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
@@ -488,15 +488,13 @@ def draw(summary: Summary) -> dict[str, bytes]:
             one.set_ylabel("UAR in %")
             one.grid(color="#eeeeee")
             one.set_axisbelow(True)
-        styles = {"INT8": ("-", "#555555"), "float32": ("--", "white")}
-        handles = [Line2D([], [], color=colours[noise]) for noise in noises]
-        handles += [
-            Line2D([], [], color="#555555", linestyle=style, marker="o", markerfacecolor=face)
-            for style, face in styles.values()
+        handles = [
+            *(Line2D([], [], color=colours[noise]) for noise in noises),
+            Line2D([], [], color="#555555", linestyle="-", marker="o"),
+            Line2D([], [], color="#555555", linestyle="--", marker="o", markerfacecolor="white"),
         ]
-        figure.legend(
-            handles, [*noises, *styles], loc="outside lower center", ncols=4, frameon=False
-        )
+        names = [*noises, "INT8", "float32"]
+        figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
         return to_bytes(figure)
 
 

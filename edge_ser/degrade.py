@@ -1,8 +1,8 @@
 """Degradation: what happens to a voice between a mouth and a model, made to measure.
 
 For tests of robustness only; training has its own augmentation (`edge_ser.augment`), whose
-noise and room are made otherwise. Each function takes mono float32 at `RATE` and full scale 1
-and gives back as many samples; what is random in it is determined by its seed.
+noise and room are made otherwise. Each function takes mono float32 at `RATE` and full scale 1,
+one sample at least, and gives back as many; what is random in it is determined by its seed.
 """
 
 import io
@@ -55,7 +55,8 @@ def add_noise(samples: Float32, noise: Float32, snr_db: float, seed: int) -> Flo
     piece = _piece(noise, samples.size, seed)
     level = _rms(piece)
     if level == 0.0:  # it holds its breath just there
-        piece, level = _piece(noise[noise != 0.0], samples.size, seed), _rms(noise[noise != 0.0])
+        piece = _from(noise, int(np.flatnonzero(noise)[0]), samples.size)
+        level = _rms(piece)
     mixed = samples + piece * (speech_rms(samples) * 10 ** (-snr_db / 20) / level)
     peak = float(np.abs(mixed).max(initial=0.0))
     return np.asarray(mixed / max(1.0, peak), np.float32)
@@ -191,9 +192,10 @@ def room_response(decay_seconds: float, direct_to_reverberant_db: float, room: i
     direct = float(np.linalg.norm(mouth - microphone))
     late = (reflections > 0) & (distances > direct) & (distances < reach)
     delays = np.round((distances[late] - direct) / SPEED_OF_SOUND * RATE).astype(int)
-    tail = np.bincount(delays, kept ** reflections[late] / distances[late])
+    echoes = np.bincount(delays, kept ** reflections[late] / distances[late])
     # Echoes of one sign pile up to a hum that no room has; the source takes it out, too.
-    tail = np.asarray(sosfilt(butter(2, HUM_HZ, "highpass", fs=RATE, output="sos"), tail))
+    no_hum = butter(2, HUM_HZ, "highpass", fs=RATE, output="sos")
+    tail = np.asarray(sosfilt(no_hum, echoes), np.float64)
     time = np.arange(tail.size) / RATE
     for _ in range(DECAY_CORRECTIONS):
         tail *= 10.0 ** (-3.0 * time * (1 / decay_seconds - 1 / measure_decay(tail)))
@@ -240,7 +242,11 @@ def _images(
 
 
 def _piece(noise: Float32, n_samples: int, seed: int) -> Float32:
-    start = int(np.random.default_rng(seed).integers(noise.size))
+    return _from(noise, int(np.random.default_rng(seed).integers(noise.size)), n_samples)
+
+
+def _from(noise: Float32, start: int, n_samples: int) -> Float32:
+    """From there on, and from the start again where it ends."""
     return np.take(noise, np.arange(start, start + n_samples), mode="wrap")
 
 

@@ -109,7 +109,7 @@ def draw_confidence(panels: Sequence[ConfidencePanel]) -> dict[str, bytes]:
 
 def _draw_confusion(axes: "Axes", panel: ConfusionPanel) -> None:
     counts = np.asarray(panel.counts)
-    present = np.flatnonzero(counts.sum(axis=1))
+    present = np.flatnonzero(counts.sum(axis=1)).tolist()
     counts = counts[present]
     shares = counts / counts.sum(axis=1, keepdims=True)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
