@@ -13,7 +13,13 @@ from typing import Any
 
 from edge_ser.bench.clips import ClipChoice, choose_clips
 from edge_ser.bench.machine import describe_machine
-from edge_ser.bench.recognition import CorpusScore, compare, recognise, score_corpus
+from edge_ser.bench.recognition import (
+    CorpusScore,
+    Heard,
+    against_float,
+    recognise,
+    score_corpus,
+)
 from edge_ser.bench.speed import (
     LOADS,
     Footprint,
@@ -270,31 +276,25 @@ def _scores(
         jobs,
         lambda done, total: tell("recognising recordings", done, total),
     )
-    by_choice: list[list[list[int]]] = []
-    for own, labels in zip(choices, heard, strict=True):
-        rest = iter(labels)
+    by_choice: list[list[list[Heard]]] = []
+    for own, found in zip(choices, heard, strict=True):
+        rest = iter(found)
         by_choice.append([[next(rest) for _ in choice.clips] for choice in own])
     out = []
     for index, subject in enumerate(subjects):
-        n_labels = len(subject.contract.labels)
         twin = subject.float_twin(subjects) if subject.precision == INT8 else None
         scores = []
         for number, choice in enumerate(choices[index]):
-            own_labels = by_choice[index][number]
-            found = score_corpus(choice, own_labels, n_labels)
+            own_heard = by_choice[index][number]
+            score = score_corpus(choice, own_heard)
             if twin is not None:
                 other = subjects.index(twin)
                 if choices[other][number] == choice:
-                    against = compare(
-                        choice,
-                        own_labels,
-                        by_choice[other][number],
-                        n_labels,
-                        twin.file,
-                        twin.engine,
+                    against = against_float(
+                        choice, own_heard, by_choice[other][number], twin.file, twin.engine
                     )
-                    found = replace(found, against_float=against)
-            scores.append(found)
+                    score = replace(score, against_float=against)
+            scores.append(score)
         out.append(tuple(scores))
     return out
 

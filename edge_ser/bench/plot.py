@@ -1,6 +1,5 @@
 """The picture of a bench: UAR against size, or latency against size without recognition."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.bench.canvas import COLOURS, canvas, to_bytes
 from edge_ser.bench.clips import HELD_OUT
 from edge_ser.bench.measure import FLOAT32, INT8, BenchResult, BenchRow
 
@@ -19,10 +19,6 @@ Float64 = NDArray[np.float64]
 
 COLUMNS = {1: 1, 2: 2, 4: 2}  # of panels, by how many there are; otherwise three
 PANEL_INCHES = (4.4, 3.8)
-PNG_DPI = 160
-COLOURS = {"ONNX": "#0072B2", "TFLite": "#D55E00"}
-"""Two of Okabe and Ito's colours, which tell apart in every kind of colour vision."""
-
 MARKERS = {"ONNX": "o", "TFLite": "D"}
 MARKER = 8  # its size in points
 LINE_COLOUR = "#999999"
@@ -51,25 +47,11 @@ class Point:
 
 def draw(result: BenchResult) -> dict[str, bytes]:
     """The picture as "svg" and "png"; the same result gives the same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = _panels(result)
     columns = COLUMNS.get(len(panels), 3)
     lines = -(-len(panels) // columns)
-    with matplotlib.rc_context(
-        {
-            "svg.hashsalt": "edge-ser",
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 10,
-        }
-    ):
-        size = (max(1.3, columns) * PANEL_INCHES[0], lines * PANEL_INCHES[1] + 0.5)
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
+    size = (max(1.3, columns) * PANEL_INCHES[0], lines * PANEL_INCHES[1] + 0.5)
+    with canvas(size) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).flatten().tolist()
         for unused in axes[len(panels) :]:
             unused.set_axis_off()
@@ -80,12 +62,7 @@ def draw(result: BenchResult) -> dict[str, bytes]:
         figure.set_layout_engine("none")
         for one, points in zip(axes, panels.values(), strict=False):
             _label(one, points)
-        pictures = {}
-        for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=PNG_DPI, metadata=metadata)
-            pictures[suffix] = buffer.getvalue()
-    return pictures
+        return to_bytes(figure)
 
 
 def _panels(result: BenchResult) -> dict[str, list[Point]]:

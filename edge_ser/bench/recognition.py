@@ -11,21 +11,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.bench.clips import ClipChoice
-from edge_ser.metrics import Score, score
+from edge_ser.bootstrap import Interval, percentile_interval, resample_speakers
+from edge_ser.outcomes import Outcomes, clip_probabilities, make_outcomes
+from edge_ser.paired import compare
+from edge_ser.rejection import CoveragePoint, coverage_curve, rejection_gain
+from edge_ser.reliability import ReliabilityBin, reliability
+from firmware_host.audio import read_audio, resample
 from firmware_host.contract import read_contract
 from firmware_host.engines import Engine
-from firmware_host.probabilities import label_of
 from firmware_host.recognizer import EmotionRecognizer
 
-RESAMPLES = 2_000  # of the bootstrap
-SEED = 0
-CONFIDENCE = 95  # per cent
+DIAGRAM_BINS = 8  # of a reliability diagram, each of as many recordings
 
-Interval = tuple[float, float]
 Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+Probabilities = tuple[float, ...]
+Change = Callable[[Float32, Path], Float32]
+"""What becomes of a recording's samples, at the model's rate, before they are heard."""
 Models = tuple[tuple[Path, str], ...]
 """Model files, and the engine for each."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one model heard in one recording.
+
+    Args:
+        probabilities: of every label, the mean over the windows.
+        uncalibrated: the same without the model's temperature.
+    """
+
+    probabilities: Probabilities
+    uncalibrated: Probabilities
+
+    @property
+    def label(self) -> int:
+        """Index of the most probable label, also where the recogniser would be uncertain."""
+        return int(np.argmax(self.probabilities))
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """A recording that models of one input hear together.
+
+    Args:
+        change: what becomes of it before; it goes to other processes, so it must pickle.
+    """
+
+    path: Path
+    models: Models
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +94,13 @@ class CorpusScore:
         uar_interval, accuracy_interval: 95 % bootstrap intervals over speakers; None with a
             single speaker.
         confusion: counts, true class by row, recognised class by column.
+        calibration_error: expected calibration error, 0 to 1; see `edge_ser.reliability`.
+        uncalibrated_error: the same without the model's temperature.
+        reliability, uncalibrated_reliability: confidence and accuracy of `DIAGRAM_BINS` parts of
+            as many recordings each, the least confident first.
+        coverage: accuracy of the most certain recordings alone.
+        rejection_gain_points: what rejecting the least certain 30 % adds to the accuracy, in
+            percentage points.
         against_float: for an INT8 file whose float32 twin heard the same clips.
     """
 
@@ -75,6 +116,12 @@ class CorpusScore:
     uar_interval: Interval | None
     accuracy_interval: Interval | None
     confusion: tuple[tuple[int, ...], ...]
+    calibration_error: float
+    uncalibrated_error: float
+    reliability: tuple[ReliabilityBin, ...]
+    uncalibrated_reliability: tuple[ReliabilityBin, ...]
+    coverage: tuple[CoveragePoint, ...]
+    rejection_gain_points: float
     against_float: AgainstFloat | None = None
 
 
@@ -83,8 +130,8 @@ def recognise(
     clips: Sequence[Sequence[Path]],
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> list[list[int]]:
-    """The label, by its index, that each model hears in each of its recordings.
+) -> list[list[Heard]]:
+    """What each model hears in each of its recordings.
 
     Models of one input (features, normalisation, windows) that hear the same recordings
     share the features.
@@ -106,12 +153,12 @@ def recognise(
         for members in together.values()
         for path in dict.fromkeys(clips[members[0]])
     ]
-    tasks = [(path, tuple(models[i] for i in members)) for members, path in work]
-    heard: list[dict[Path, int]] = [{} for _ in models]
-    for done, labels in enumerate(_spread(tasks, jobs), start=1):
+    tasks = [Hearing(path, tuple(models[i] for i in members)) for members, path in work]
+    heard: list[dict[Path, Heard]] = [{} for _ in models]
+    for done, found in enumerate(hear_each(tasks, jobs), start=1):
         members, path = work[done - 1]
-        for member, label in zip(members, labels, strict=True):
-            heard[member][path] = label
+        for member, one in zip(members, found, strict=True):
+            heard[member][path] = one
         if progress:
             progress(done, len(work))
     return [[heard[index][path] for path in own] for index, own in enumerate(clips)]
@@ -153,11 +200,19 @@ class Listeners:
         self._recognizer = recognizers[0]
         self._recognizer.engine = self._panel
 
-    def hear(self, path: Path) -> list[int]:
-        """Index of the most probable label, for each model."""
-        self._recognizer.recognize_file(path)
+    def hear(self, path: Path, change: Change | None = None) -> list[Heard]:
+        """What each model hears in a recording, changed before if asked for."""
+        if change is None:
+            self._recognizer.recognize_file(path)
+        else:
+            rate = self._recognizer.contract.features.sample_rate
+            samples = change(resample(*read_audio(path), rate), path)
+            self._recognizer.recognize(samples, rate)
         return [
-            label_of(logits, temperature)
+            Heard(
+                tuple(clip_probabilities(logits, temperature).tolist()),
+                tuple(clip_probabilities(logits).tolist()),
+            )
             for logits, temperature in zip(self._panel.take(), self._temperatures, strict=True)
         ]
 
@@ -165,11 +220,21 @@ class Listeners:
 _opened: dict[Models, Listeners] = {}  # those of a worker process, which hears many clips
 
 
-def _spread(tasks: Sequence[tuple[Path, Models]], jobs: int) -> Iterator[list[int]]:
-    """What is heard in each, in order."""
+def hear_each(tasks: Sequence[Hearing], jobs: int = 1) -> Iterator[list[Heard]]:
+    """What is heard in each, by each of its models; in order, as it comes.
+
+    Args:
+        jobs: processes; the result is the same with any number.
+
+    Raises:
+        EdgeSerError: when a recording or a model cannot be read.
+    """
     if jobs <= 1 or len(tasks) <= 1:
-        listeners = {models: Listeners(models) for models in dict.fromkeys(m for _, m in tasks)}
-        yield from (listeners[models].hear(path) for path, models in tasks)
+        listeners: dict[Models, Listeners] = {}
+        for task in tasks:
+            if task.models not in listeners:
+                listeners[task.models] = Listeners(task.models)
+            yield listeners[task.models].hear(task.path, task.change)
         return
     # Spawned: interpreters have threads, which do not survive a fork.
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
@@ -179,17 +244,20 @@ def _spread(tasks: Sequence[tuple[Path, Models]], jobs: int) -> Iterator[list[in
         pool.shutdown(cancel_futures=True)
 
 
-def _hear_in_worker(task: tuple[Path, Models]) -> list[int]:
-    path, models = task
-    if models not in _opened:
-        _opened[models] = Listeners(models)
-    return _opened[models].hear(path)
+def _hear_in_worker(task: Hearing) -> list[Heard]:
+    if task.models not in _opened:
+        _opened[task.models] = Listeners(task.models)
+    return _opened[task.models].hear(task.path, task.change)
 
 
-def score_corpus(choice: ClipChoice, heard: Sequence[int], n_labels: int) -> CorpusScore:
+def score_corpus(choice: ClipChoice, heard: Sequence[Heard]) -> CorpusScore:
     """Score what a model heard in its clips of one corpus."""
-    whole: Score = score(choice.truth, heard, n_labels)
-    uar, accuracy = _resampled(choice, heard, n_labels)
+    outcomes = outcomes_of(choice, [one.probabilities for one in heard])
+    uncalibrated = outcomes_of(choice, [one.uncalibrated for one in heard])
+    whole = outcomes.score()
+    uar, accuracy = resample_speakers(
+        outcomes.truth, outcomes.recognised, outcomes.speakers, outcomes.n_labels
+    )
     return CorpusScore(
         corpus=choice.corpus,
         division=choice.division,
@@ -200,63 +268,40 @@ def score_corpus(choice: ClipChoice, heard: Sequence[int], n_labels: int) -> Cor
         uar=whole.uar,
         accuracy=whole.accuracy,
         macro_f1=whole.macro_f1,
-        uar_interval=_interval(uar),
-        accuracy_interval=_interval(accuracy),
+        uar_interval=percentile_interval(uar),
+        accuracy_interval=percentile_interval(accuracy),
         confusion=whole.confusion,
+        calibration_error=reliability(outcomes).error,
+        uncalibrated_error=reliability(uncalibrated).error,
+        reliability=reliability(outcomes, DIAGRAM_BINS, equal_mass=True).bins,
+        uncalibrated_reliability=reliability(uncalibrated, DIAGRAM_BINS, equal_mass=True).bins,
+        coverage=coverage_curve(outcomes),
+        rejection_gain_points=rejection_gain(outcomes),
     )
 
 
-def compare(
+def against_float(
     choice: ClipChoice,
-    heard: Sequence[int],
-    heard_by_float: Sequence[int],
-    n_labels: int,
+    heard: Sequence[Heard],
+    heard_by_float: Sequence[Heard],
     file: str,
     engine: str,
 ) -> AgainstFloat:
     """Set what an INT8 file heard against what its float32 twin heard in the same clips."""
-    int8, float32 = (score(choice.truth, h, n_labels) for h in (heard, heard_by_float))
-    # The same speakers are drawn for both, so that what they share cancels out.
-    difference = (
-        _resampled(choice, heard, n_labels)[0] - _resampled(choice, heard_by_float, n_labels)[0]
+    int8, float32 = (
+        outcomes_of(choice, [one.probabilities for one in h]) for h in (heard, heard_by_float)
     )
+    found = compare(int8, float32)
     return AgainstFloat(
         file=file,
         engine=engine,
-        uar_points=100 * (int8.uar - float32.uar),
-        accuracy_points=100 * (int8.accuracy - float32.accuracy),
-        uar_points_interval=_interval(100 * difference),
-        agreement=float(np.mean(np.equal(heard, heard_by_float))),
+        uar_points=found.uar_points,
+        accuracy_points=found.accuracy_points,
+        uar_points_interval=found.uar_points_interval,
+        agreement=found.agreement,
     )
 
 
-def _resampled(choice: ClipChoice, heard: Sequence[int], n_labels: int) -> tuple[Float64, Float64]:
-    """UAR and accuracy of `RESAMPLES` draws of as many speakers, with replacement.
-
-    Whole speakers are drawn, because the clips of one are not independent of each other
-    (the cluster bootstrap; Davison and Hinkley, "Bootstrap Methods and their Application",
-    section 3.8). With a single speaker nothing is drawn.
-    """
-    speakers = choice.speakers
-    if len(speakers) < 2:
-        return np.empty(0), np.empty(0)
-    confusions = np.zeros((len(speakers), n_labels, n_labels))
-    of_clip = [speakers.index(clip.speaker) for clip in choice.clips]
-    np.add.at(confusions, (np.asarray(of_clip), np.asarray(choice.truth), np.asarray(heard)), 1)
-    generator = np.random.default_rng(SEED)
-    equal = np.full(len(speakers), 1 / len(speakers))
-    draws = generator.multinomial(len(speakers), equal, size=RESAMPLES)
-    drawn = np.tensordot(draws, confusions, axes=1)  # (RESAMPLES, n_labels, n_labels)
-    of_class = drawn.sum(axis=2)
-    right = np.diagonal(drawn, axis1=1, axis2=2)
-    present = of_class > 0
-    recall = np.divide(right, of_class, out=np.zeros_like(right), where=present)
-    return recall.sum(axis=1) / present.sum(axis=1), right.sum(axis=1) / of_class.sum(axis=1)
-
-
-def _interval(values: Float64) -> Interval | None:
-    if not values.size:
-        return None
-    tail = (100 - CONFIDENCE) / 2
-    low, high = np.percentile(values, (tail, 100 - tail))
-    return float(low), float(high)
+def outcomes_of(choice: ClipChoice, probabilities: Sequence[Probabilities]) -> Outcomes:
+    """What a model said of its clips of one corpus, beside what was true."""
+    return make_outcomes(choice.truth, probabilities, [clip.speaker for clip in choice.clips])

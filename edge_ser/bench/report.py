@@ -5,16 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN
-from edge_ser.bench.measure import BenchResult, BenchRow
-from edge_ser.bench.recognition import CONFIDENCE, CorpusScore
+from edge_ser.bench.measure import INT8, BenchResult, BenchRow
+from edge_ser.bench.recognition import CorpusScore
 from edge_ser.bench.speed import LOADS
+from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.metrics import percent
+from edge_ser.rejection import REJECTED
+from edge_ser.reliability import BINS
 from firmware_host.files import write_whole
+
+if TYPE_CHECKING:
+    from edge_ser.bench.pictures import ConfidencePanel, ConfusionPanel
 
 NOTHING = "-"
 MARKDOWN_FILE, JSON_FILE, PLOT_STEM = "bench.md", "bench.json", "bench"
+CONFUSIONS_STEM, CONFIDENCE_STEM = "confusions", "confidence"
 STATUS_SENTENCES = {
     HELD_OUT: "speaker-disjoint: held out from this model's training and validation, and nothing "
     "was chosen on them",
@@ -51,7 +59,9 @@ class Table:
 
 
 def write_report(result: BenchResult, out_dir: Path) -> tuple[Path, ...]:
-    """Write bench.md, bench.json and, where matplotlib is installed, bench.svg and bench.png.
+    """Write bench.md, bench.json and, where matplotlib is installed, the pictures.
+
+    Those are bench, and with recognition confusions and confidence, each as .svg and .png.
 
     Returns:
         The files written.
@@ -64,10 +74,9 @@ def write_report(result: BenchResult, out_dir: Path) -> tuple[Path, ...]:
         out_dir / MARKDOWN_FILE: to_markdown(result, can_plot()).encode(),
     }
     if can_plot():
-        from edge_ser.bench.plot import draw
-
-        for suffix, picture in draw(result).items():
-            written[out_dir / f"{PLOT_STEM}.{suffix}"] = picture
+        for stem, pictures in _draw_all(result).items():
+            for suffix, picture in pictures.items():
+                written[out_dir / f"{stem}.{suffix}"] = picture
     for path, data in written.items():
         write_whole(path, data)
     return tuple(written)
@@ -98,7 +107,7 @@ def to_markdown(result: BenchResult, plot: bool = False) -> str:
     """The tables with all that is needed to read them.
 
     Args:
-        plot: show bench.svg, which stands beside it.
+        plot: show the pictures, which stand beside it.
     """
     parts = ["# Bench: float32 against INT8", _markdown_table(files_table(result))]
     if any(row.scores for row in result.rows):
@@ -106,6 +115,11 @@ def to_markdown(result: BenchResult, plot: bool = False) -> str:
     if plot:
         caption = "UAR against size" if any(r.scores for r in result.rows) else "Latency and size"
         parts.append(f"![{caption}]({PLOT_STEM}.svg)")
+    if plot and any(row.scores for row in result.rows):
+        parts += [
+            f"![What is taken for what]({CONFUSIONS_STEM}.svg)",
+            f"![Accuracy against confidence, and of the most certain]({CONFIDENCE_STEM}.svg)",
+        ]
     parts += ["## How it was measured", "\n".join(f"- {line}" for line in notes(result))]
     return "\n\n".join(parts) + "\n"
 
@@ -173,6 +187,9 @@ def scores_table(result: BenchResult) -> Table:
         f"{CONFIDENCE} %",
         "accuracy points",
         "same label as float32 %",
+        "calibration error %",
+        "without temperature %",
+        f"accuracy % of the surer {_surer()} %",
     )
     corpora = dict.fromkeys(score.corpus for row in result.rows for score in row.scores)
     lines = [
@@ -194,6 +211,11 @@ def notes(result: BenchResult) -> list[str]:
             f"Intervals: {CONFIDENCE} % bootstrap over speakers, none with a single speaker; "
             "points are percentage points, both files on the same draws of speakers; the most "
             "probable emotion counts."
+        )
+        lines.append(
+            f"Calibration error: expected calibration error over {BINS} bins of equal width "
+            "(Guo et al. 2017), with the model's temperature and without; the surer recordings "
+            "are those of the highest probabilities."
         )
     else:
         lines.append("No accuracy: no corpus was named (--corpus NAME with --data DIR).")
@@ -246,6 +268,9 @@ def _score_line(row: BenchRow, score: CorpusScore) -> tuple[str, ...]:
         else "{:+.1f} to {:+.1f}".format(*against.uar_points_interval),
         NOTHING if against is None else f"{against.accuracy_points:+.1f}",
         NOTHING if against is None else percent(against.agreement),
+        f"{100 * score.calibration_error:.1f}",
+        f"{100 * score.uncalibrated_error:.1f}",
+        percent(score.accuracy + score.rejection_gain_points / 100),
     )
 
 
@@ -257,6 +282,68 @@ def _protocol(score: CorpusScore) -> str:
     if score.clips < score.clips_available:
         sentence += f", {score.clips} of their {score.clips_available} recordings, drawn by hash"
     return sentence + "."
+
+
+def _surer() -> int:
+    """Per cent of the recordings that the headline of rejection keeps."""
+    return round(100 * (1 - REJECTED))
+
+
+def _draw_all(result: BenchResult) -> dict[str, dict[str, bytes]]:
+    """The pictures by the stem of their files."""
+    from edge_ser.bench.pictures import draw_confidence, draw_confusions
+    from edge_ser.bench.plot import draw
+
+    pictures = {PLOT_STEM: draw(result)}
+    corpora = dict.fromkeys(score.corpus for row in result.rows for score in row.scores)
+    if corpora:
+        pictures[CONFUSIONS_STEM] = draw_confusions(_confusions(result), columns=len(corpora))
+        pictures[CONFIDENCE_STEM] = draw_confidence(
+            [_confidence(result, corpus) for corpus in corpora]
+        )
+    return pictures
+
+
+def _shown(result: BenchResult) -> list[BenchRow]:
+    """The rows whose confusions and confidence are drawn: of INT8 files, where there are any."""
+    return [row for row in result.rows if row.precision == INT8] or list(result.rows)
+
+
+def _confusions(result: BenchResult) -> list["ConfusionPanel"]:
+    from edge_ser.bench.pictures import ConfusionPanel
+
+    return [
+        ConfusionPanel(
+            f"{score.corpus}: UAR {percent(score.uar)} %\n{_name(row, result)}",
+            row.labels,
+            score.confusion,
+        )
+        for row in _shown(result)
+        for score in row.scores
+    ]
+
+
+def _confidence(result: BenchResult, corpus: str) -> "ConfidencePanel":
+    from edge_ser.bench.pictures import ConfidencePanel
+
+    scores = {
+        _name(row, result): score
+        for row in _shown(result)
+        for score in row.scores
+        if score.corpus == corpus
+    }
+    return ConfidencePanel(
+        corpus,
+        {name: score.reliability for name, score in scores.items()},
+        {name: score.uncalibrated_reliability for name, score in scores.items()},
+        {name: score.coverage for name, score in scores.items()},
+    )
+
+
+def _name(row: BenchRow, result: BenchResult) -> str:
+    """The file, and the engine where a file was measured in several."""
+    files = [other.file for other in result.rows]
+    return row.file if files.count(row.file) == 1 else f"{row.file} ({row.engine})"
 
 
 def _headline(score: CorpusScore | None) -> str:

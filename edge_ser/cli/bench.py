@@ -91,7 +91,7 @@ def bench(
             "--out",
             "-o",
             metavar="DIR",
-            help="Folder for bench.md, bench.json, bench.svg and bench.png; made if missing.",
+            help="Folder for bench.md, bench.json and the pictures; made if missing.",
         ),
     ] = Path("bench"),
     as_json: Annotated[

@@ -1,9 +1,10 @@
 """`edge-ser bench` on real model files and real recordings: what it prints is what they do."""
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from convert.checkpoint import Checkpoint, write_checkpoint
 from convert.pipeline import convert
 from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN, ClipChoice, choose_clips
 from edge_ser.bench.measure import BenchResult, BenchRow, bench
-from edge_ser.bench.recognition import recognise, score_corpus
+from edge_ser.bench.recognition import Heard, recognise, score_corpus
 from edge_ser.bench.report import to_json, to_markdown, write_report
 from edge_ser.bench.speed import measure_footprint
 from edge_ser.corpora import Clip, load_corpus
@@ -37,7 +38,7 @@ TRAINED = {
     "label_of": dict(SEVEN_FROM_CANONICAL),
 }
 RATE = 22_050  # not the model's
-PICTURE = "![UAR against size](bench.svg)\n\n"
+PICTURES = re.compile(r"!\[[^]]*\]\(\w+\.svg\)\n\n")
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +183,9 @@ def test_models_of_different_input_are_heard_apart(
     clips = [c for c in load_corpus(corpora, "RAVDESS") if c.speaker in TEST_ACTORS][:12]
     files = ((models / "bench-me.int8.onnx", "onnxruntime"), (tiny, "onnxruntime"))
     heard = recognise(files, [[c.path for c in clips]] * 2)
-    for (path, _), indices in zip(files, heard, strict=True):
+    for (path, _), found in zip(files, heard, strict=True):
         labels = read_contract(path).labels
-        assert [labels[index] for index in indices] == heard_alone(path, clips)
+        assert [labels[one.label] for one in found] == heard_alone(path, clips)
 
 
 # --- reports -----------------------------------------------------------------------------
@@ -251,6 +252,10 @@ def test_markdown_and_json_say_the_same(result: BenchResult) -> None:
         if against := score["against_float"]:
             assert float(line[9]) == pytest.approx(against["uar_points"], abs=0.051)
             assert is_cut(line[12], against["agreement"])
+        assert float(line[13]) == pytest.approx(100 * score["calibration_error"], abs=0.051)
+        assert float(line[14]) == pytest.approx(100 * score["uncalibrated_error"], abs=0.051)
+        kept = next(point for point in score["coverage"] if point["coverage"] == 0.7)
+        assert is_cut(line[15], kept["accuracy"])
 
 
 def test_markdown_states_the_protocol_and_the_machine(result: BenchResult) -> None:
@@ -271,11 +276,16 @@ def test_the_picture_is_whole_and_repeats(result: BenchResult, tmp_path: Path) -
         "bench.md",
         "bench.svg",
         "bench.png",
+        "confusions.svg",
+        "confusions.png",
+        "confidence.svg",
+        "confidence.png",
     ]
     for one, two in zip(*written, strict=True):
         assert one.read_bytes() == two.read_bytes()
-    assert "<dc:date>" not in (tmp_path / "one" / "bench.svg").read_text()
-    assert (tmp_path / "one" / "bench.png").read_bytes().startswith(b"\x89PNG")
+    for stem in ("bench", "confusions", "confidence"):
+        assert "<dc:date>" not in (tmp_path / "one" / f"{stem}.svg").read_text()
+        assert (tmp_path / "one" / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
 
 
 # --- which clips -------------------------------------------------------------------------
@@ -346,17 +356,23 @@ def test_a_limit_draws_the_same_clips_from_all_speakers() -> None:
     assert some.n_available == len(whole.clips)
 
 
+def certainly(labels: Sequence[int]) -> list[Heard]:
+    """Heard without a doubt."""
+    one_hot = [tuple(np.eye(7)[label].tolist()) for label in labels]
+    return [Heard(probabilities, probabilities) for probabilities in one_hot]
+
+
 def test_intervals_are_over_speakers() -> None:
     """They hold the estimate, vanish when all speakers are alike, and need two speakers."""
     choice = choose(TRAINED)
-    score = score_corpus(choice, choice.truth, 7)
+    score = score_corpus(choice, certainly(choice.truth))
     assert score.uar_interval == (1.0, 1.0)
     # One speaker is recognised throughout, the others never.
     heard = [
         truth if clip.speaker == TEST_ACTORS[0] else (truth + 1) % 7
         for clip, truth in zip(choice.clips, choice.truth, strict=True)
     ]
-    score = score_corpus(choice, heard, 7)
+    score = score_corpus(choice, certainly(heard))
     assert score.uar == pytest.approx(1 / len(TEST_ACTORS))
     assert score.uar_interval is not None
     low, high = score.uar_interval
@@ -364,7 +380,7 @@ def test_intervals_are_over_speakers() -> None:
     assert 0.4 <= high <= 0.8
     alone = [clip for clip in choice.clips if clip.speaker == TEST_ACTORS[0]]
     single = replace(choice, clips=tuple(alone), truth=tuple(choice.truth[: len(alone)]))
-    assert score_corpus(single, single.truth, 7).uar_interval is None
+    assert score_corpus(single, certainly(single.truth)).uar_interval is None
 
 
 # --- the command -------------------------------------------------------------------------
@@ -417,7 +433,9 @@ def test_tables_on_standard_output(models: Path, corpora: Path, tmp_path: Path) 
     data = json.loads((tmp_path / "bench" / "bench.json").read_text())
     assert {row["engine"] for row in data["rows"]} == {"onnxruntime"}
     assert data["left_out"] == ["bench-me.float32.tflite", "bench-me.int8.tflite"]
-    assert done.stdout == (tmp_path / "bench" / "bench.md").read_text().replace(PICTURE, "")
+    written = (tmp_path / "bench" / "bench.md").read_text()
+    assert len(PICTURES.findall(written)) == 3
+    assert done.stdout == PICTURES.sub("", written)
     for row in data["rows"]:
         assert f"{row['n_bytes']:,}" in done.stdout
         assert row["scores"][0]["clips"] == 10
@@ -467,6 +485,6 @@ def test_a_real_recording_is_heard_as_the_recogniser_hears_it(
     names = ("bench-me.float32.onnx", "bench-me.int8.tflite")
     files = tuple((models / name, EmotionRecognizer(models / name).engine.name) for name in names)
     heard = recognise(files, [[clip.path for clip in clips]] * 2)
-    for (path, _), indices in zip(files, heard, strict=True):
+    for (path, _), found in zip(files, heard, strict=True):
         labels = read_contract(path).labels
-        assert [labels[index] for index in indices] == heard_alone(path, clips)
+        assert [labels[one.label] for one in found] == heard_alone(path, clips)
