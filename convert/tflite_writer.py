@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.channel_groups import SIDE_BY_SIDE, banded
 from convert.graph import (
     BiLstm,
     ChannelConv,
@@ -28,7 +29,6 @@ from convert.graph import (
     ScaleChannels,
     Sigmoid,
     Value,
-    Weight,
 )
 from convert.tflite_file import TfliteFile
 from convert.tflite_fused_lstm import lower_fused_bilstm
@@ -48,10 +48,6 @@ Array = NDArray[Any]
 CHANNELS_AXIS = 3
 IMAGE_AXES = np.array([1, 2], np.int32)
 """Axes of a mean over time: height, which is one, and width, because XNNPACK takes both."""
-
-
-SIDE_BY_SIDE = 8
-"""Channels of a group in a convolution across channels: as many as kernels compute at once."""
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -171,25 +167,3 @@ class _Lowering:
         tensors = [self.tensors[value.name] for value in inputs]
         grid = quantization_of(out.grid)
         return self.file.apply(kind, tensors, image(out.shape), grid, out.name, **options)
-
-
-def banded(weight: Weight) -> Weight:
-    """A convolution across channels as one of groups of `SIDE_BY_SIDE` channels.
-
-    The sums are the same: a group's outputs read the group, the one before and the one after,
-    and all weights but those of an output's own neighbours are zero. XNNPACK's kernels compute
-    as many outputs at once anyway; of one channel alone they throw all but one away.
-
-    Shape:
-        - values: (1, kernel) to (group, 3, group), as (out, width, in)
-    """
-    taps, group = weight.values[0], SIDE_BY_SIDE
-    reach = len(taps) // 2
-    if reach > group:
-        raise ValueError(f"a convolution across {len(taps)} channels reads more than 3 groups")
-    rows = np.zeros((group, 3 * group), taps.dtype)
-    for row in range(group):
-        start = group + row - reach
-        rows[row, start : start + len(taps)] = taps
-    scale = None if weight.scale is None else np.repeat(weight.scale, group)
-    return Weight(rows.reshape(group, 3, group), scale, weight.bias)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from convert import portable_reference
 from convert.build import build_graph
+from convert.channel_groups import SIDE_BY_SIDE, banded
 from convert.checkpoint import Checkpoint
 from convert.graph import (
     BiLstm,
@@ -24,7 +25,7 @@ from convert.graph import (
     weights_of,
 )
 from convert.reference import double_candidate, run
-from convert.tflite_writer import SIDE_BY_SIDE, banded, write_tflite
+from convert.tflite_writer import write_tflite
 
 ARCHITECTURES: list[dict[str, object]] = [
     {},
