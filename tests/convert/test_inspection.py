@@ -33,7 +33,8 @@ from firmware_host.contract import METADATA_KEY, read_contract
 from firmware_host.errors import EdgeSerError
 
 KINDS = ("float32.onnx", "float32.tflite", "int8.onnx", "int8.tflite")
-ECA_GROUPS, ECA_GROUP = (
+ECA_GROUPS, ECA_GROUP = 3, 8
+"""What a channel's attention reads in our files, mostly zeros; but not in float32.onnx."""
     3,
     8,
 )  # what a channel's attention reads in our files, mostly zeros, but in float32.onnx
