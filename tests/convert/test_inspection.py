@@ -35,9 +35,6 @@ from firmware_host.errors import EdgeSerError
 KINDS = ("float32.onnx", "float32.tflite", "int8.onnx", "int8.tflite")
 ECA_GROUPS, ECA_GROUP = 3, 8
 """What a channel's attention reads in our files, mostly zeros; but not in float32.onnx."""
-    3,
-    8,
-)  # what a channel's attention reads in our files, mostly zeros, but in float32.onnx
 FLOAT_PRODUCTS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "LSTM"}
 SUMMARY = {
     "format": str,
