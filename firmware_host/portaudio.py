@@ -4,6 +4,7 @@ PyAudio is optional and compiled against PortAudio, so it is imported only when 
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -171,24 +172,51 @@ def quiet() -> Iterator[None]:
     """Nothing is written to standard error meanwhile, by C libraries either.
 
     PortAudio tries every way to capture sound, and ALSA and JACK tell of each that is not
-    there: a hundred lines where all is well. Set EDGE_SER_DEBUG=1 to see them.
+    there: a hundred lines where all is well. Set EDGE_SER_DEBUG=1 to see them. It is the whole
+    process that is quiet: another thread that has something to say needs a way of its own.
     """
     if os.environ.get(DEBUG_VARIABLE):
         yield
         return
+    _standard_error.hush()
     try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error to keep quiet
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        _standard_error.restore()
+
+
+class _StandardError:
+    """Where standard error leads: nowhere for as long as any thread wants it quiet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._quiet = 0  # how many want it
+        self._kept: int | None = None
+
+    def hush(self) -> None:
+        with self._lock:
+            self._quiet += 1
+            if self._quiet > 1:
+                return
+            try:
+                self._kept = os.dup(2)
+            except OSError:  # there is no standard error to keep quiet
+                return
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+
+    def restore(self) -> None:
+        with self._lock:
+            self._quiet -= 1
+            if self._quiet or self._kept is None:
+                return
+            os.dup2(self._kept, 2)
+            os.close(self._kept)
+            self._kept = None
+
+
+_standard_error = _StandardError()
 
 
 def _inputs(audio: Any) -> dict[int, dict[str, Any]]:

@@ -4,6 +4,7 @@ Real captures are in tests/edge_ser/test_capture.py. Devices that only know 48 k
 or whose number changes cannot be had without hardware: here PortAudio is a double.
 """
 
+import os
 import sys
 import threading
 from types import ModuleType
@@ -264,10 +265,23 @@ def test_without_pyaudio_a_sentence_says_what_brings_it(monkeypatch: pytest.Monk
 
 def test_libraries_are_kept_quiet_and_errors_are_not(capfd: pytest.CaptureFixture[str]) -> None:
     """What C libraries write to standard error is gone; what is said before and after stays."""
-    import os
-
     os.write(2, b"before ")
     with portaudio.quiet():
         os.write(2, b"ALSA lib confmisc.c: cannot find card '0'\n")
     os.write(2, b"after")
     assert capfd.readouterr().err == "before after"
+
+
+def test_two_who_want_quiet_at_once_leave_standard_error_as_it_was(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A listener looks for its device while another thread lists them: quiet until both are done,
+    in whatever order they end."""
+    first, second = portaudio.quiet(), portaudio.quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    os.write(2, b"ALSA lib confmisc.c: cannot find card '0'\n")
+    second.__exit__(None, None, None)
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
