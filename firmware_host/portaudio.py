@@ -4,14 +4,15 @@ PyAudio is optional and compiled against PortAudio, so it is imported only when 
 """
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from firmware_host.audio import MODEL_RATE
 from firmware_host.errors import EdgeSerError
+from firmware_host.standard_error import turned_aside
 
 COMMON_RATES = (16_000, 32_000, 44_100, 48_000)  # Hz, what sound cards offer
 CHANNELS = (1, 2)  # tried before all that a device has: a Pi's I2S microphones are stereo only
@@ -172,51 +173,14 @@ def quiet() -> Iterator[None]:
     """Nothing is written to standard error meanwhile, by C libraries either.
 
     PortAudio tries every way to capture sound, and ALSA and JACK tell of each that is not
-    there: a hundred lines where all is well. Set EDGE_SER_DEBUG=1 to see them. It is the whole
-    process that is quiet: another thread that has something to say needs a way of its own.
+    there: a hundred lines where all is well. Set EDGE_SER_DEBUG=1 to see them. PortAudio takes
+    one thread at a time, so it is as well that one waits for another here.
     """
     if os.environ.get(DEBUG_VARIABLE):
         yield
         return
-    _standard_error.hush()
-    try:
+    with Path(os.devnull).open("wb") as nowhere, turned_aside(nowhere.fileno()):
         yield
-    finally:
-        _standard_error.restore()
-
-
-class _StandardError:
-    """Where standard error leads: nowhere for as long as any thread wants it quiet."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._quiet = 0  # how many want it
-        self._kept: int | None = None
-
-    def hush(self) -> None:
-        with self._lock:
-            self._quiet += 1
-            if self._quiet > 1:
-                return
-            try:
-                self._kept = os.dup(2)
-            except OSError:  # there is no standard error to keep quiet
-                return
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 2)
-            os.close(nowhere)
-
-    def restore(self) -> None:
-        with self._lock:
-            self._quiet -= 1
-            if self._quiet or self._kept is None:
-                return
-            os.dup2(self._kept, 2)
-            os.close(self._kept)
-            self._kept = None
-
-
-_standard_error = _StandardError()
 
 
 def _inputs(audio: Any) -> dict[int, dict[str, Any]]:
