@@ -100,6 +100,7 @@ def test_no_such_device_ends_in_what_there_is(wanted: str | int) -> None:
         find_device(FakeAudio([SPEAKER]), wanted)
 
 
+@pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize(
     ("device", "rate", "channels"),
     [(USB, 48_000, 1), (I2S, 16_000, 2), (ARRAY, 16_000, 6), (DEFAULT, 16_000, 1)],
@@ -112,6 +113,7 @@ def test_the_rate_is_16_khz_or_native(
     assert choose_format(audio, find_device(audio, 0)) == (rate, channels)
 
 
+@pytest.mark.usefixtures("sound")
 def test_a_device_that_is_in_use_is_refused_by_name() -> None:
     audio = FakeAudio([ARRAY])
     info = find_device(audio, None) | {"maxInputChannels": 1}  # which the double does not capture
@@ -270,18 +272,3 @@ def test_libraries_are_kept_quiet_and_errors_are_not(capfd: pytest.CaptureFixtur
         os.write(2, b"ALSA lib confmisc.c: cannot find card '0'\n")
     os.write(2, b"after")
     assert capfd.readouterr().err == "before after"
-
-
-def test_two_who_want_quiet_at_once_leave_standard_error_as_it_was(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """A listener looks for its device while another thread lists them: quiet until both are done,
-    in whatever order they end."""
-    first, second = portaudio.quiet(), portaudio.quiet()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    os.write(2, b"ALSA lib confmisc.c: cannot find card '0'\n")
-    second.__exit__(None, None, None)
-    os.write(2, b"after")
-    assert capfd.readouterr().err == "after"
