@@ -67,7 +67,10 @@ def main() -> None:
     client.on_connect, client.on_message = on_connect, on_message
     if username := os.environ.get("EDGE_SER_MQTT_USERNAME"):
         client.username_pw_set(username, os.environ.get("EDGE_SER_MQTT_PASSWORD"))
-    client.connect(options.host, options.port)
+    try:
+        client.connect(options.host, options.port)
+    except OSError as error:
+        parser.exit(1, f"{options.host}:{options.port} cannot be reached ({error.strerror})\n")
     client.loop_forever()
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from firmware_host.contract import Contract, is_tflite, read_contract
 from firmware_host.cpu import CPU_INFO, read_cpu
 from firmware_host.errors import EdgeSerError
+from firmware_host.standard_error import turned_aside
 
 Float32 = NDArray[np.float32]
 
@@ -287,9 +288,6 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if len(lines[0]) <= 200 else lines[0][:197] + "..."
 
 
-_REDIRECTION = threading.Lock()  # file descriptor 2 is the whole process's
-
-
 @contextlib.contextmanager
 def _without_info_lines() -> Iterator[None]:
     """Keep native "INFO:" lines off standard error; whatever else comes is passed on after.
@@ -298,20 +296,17 @@ def _without_info_lines() -> Iterator[None]:
     packages turns that off. So the descriptor is turned aside while a model is loaded, and
     at no other time.
     """
-    with _REDIRECTION, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         try:
             sys.stderr.flush()
             aside = stack.enter_context(tempfile.TemporaryFile())
-            kept = os.dup(2)
         except (OSError, ValueError, AttributeError):
             yield  # no standard error, or a device that cannot be written to: let it chatter
             return
-        stack.callback(os.close, kept)
-        os.dup2(aside.fileno(), 2)
         try:
-            yield
+            with turned_aside(aside.fileno()):
+                yield
         finally:
-            os.dup2(kept, 2)
             aside.seek(0)
             for line in aside:
                 if not line.startswith(b"INFO:"):

@@ -173,7 +173,8 @@ class MqttPublisher:
         self._client.disconnect()
         self._client.loop_stop()
         if left:
-            self._say(f"{left} messages were not delivered to {self._config.address}")
+            what = "1 message was" if left == 1 else f"{left} messages were"
+            self._say(f"{what} not delivered to {self._config.address}")
 
     def _wait(self, end: float, condition: Callable[[], bool]) -> None:
         with self._changed:
@@ -289,8 +290,13 @@ class MqttPublisher:
         reason: "ReasonCode",
         properties: "Properties | None",
     ) -> None:
-        if self._connected:  # else it was told why not
+        if self._connected:
             self._away(f"is gone ({reason})")
+        elif self._connected is None:  # else it was told why not
+            self._away(
+                f"hung up without a word of MQTT 5 ({reason}): check the port, and whether it "
+                "wants TLS"
+            )
 
     def _on_publish(
         self,

@@ -21,7 +21,8 @@ class MqttConfig:
     Args:
         host: the broker's name or address.
         port: 0: 8883 with TLS, else 1883.
-        device: the device's name in topics; None or "": made of the host's name.
+        device: the device's name in topics, which no other device of this broker may have;
+            None or "": made of the host's name.
         username, password: None: the broker lets everybody in.
         tls: encrypted, and the broker's certificate verified.
         ca_file: certificates that it is verified with; None: the system's.

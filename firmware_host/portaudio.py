@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from firmware_host.audio import MODEL_RATE
 from firmware_host.errors import EdgeSerError
+from firmware_host.standard_error import turned_aside
 
 COMMON_RATES = (16_000, 32_000, 44_100, 48_000)  # Hz, what sound cards offer
 CHANNELS = (1, 2)  # tried before all that a device has: a Pi's I2S microphones are stereo only
@@ -171,24 +173,14 @@ def quiet() -> Iterator[None]:
     """Nothing is written to standard error meanwhile, by C libraries either.
 
     PortAudio tries every way to capture sound, and ALSA and JACK tell of each that is not
-    there: a hundred lines where all is well. Set EDGE_SER_DEBUG=1 to see them.
+    there: a hundred lines where all is well. Set EDGE_SER_DEBUG=1 to see them. PortAudio takes
+    one thread at a time, so it is as well that one waits for another here.
     """
     if os.environ.get(DEBUG_VARIABLE):
         yield
         return
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error to keep quiet
+    with Path(os.devnull).open("wb") as nowhere, turned_aside(nowhere.fileno()):
         yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _inputs(audio: Any) -> dict[int, dict[str, Any]]:

@@ -118,9 +118,9 @@ class EmotionStream:
         """The windows that come due with samples that were lost on their way here.
 
         They count as silence, so that the stream's time stays true, and every event says how
-        much of its window they are. A window of which nothing arrived is `NO_SPEECH`, gate or
-        not. A loss of any length takes bounded time: of the windows in the middle of one much
-        longer than a window nothing is told.
+        much of its window they are. A window of which nothing arrived is one without speech,
+        gate or not. A loss of any length takes bounded time: of the windows in the middle of
+        one much longer than a window nothing is told.
 
         Args:
             n_samples: how many, at the stream's rate.

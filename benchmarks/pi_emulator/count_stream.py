@@ -1,8 +1,8 @@
-"""`python -m pi_emulator.count_stream [MINUTES]`: count a second of a running stream, by part.
+"""`python -m pi_emulator.count_stream [--no-gate | MINUTES]`: count a second of a stream, by part.
 
 Runs in the emulated Python. Fed 250 ms at a time, which is the hop of the boxed model. With
-MINUTES nothing is counted: that much sound is fed, gate and resampler on. Prints resident
-memory as JSON.
+--no-gate only what needs no speech gate is counted. With MINUTES nothing is: that much sound is
+fed, gate and resampler on. Prints resident memory as JSON.
 """
 
 import json
@@ -42,20 +42,33 @@ class NoModel:
 def main() -> None:
     """Count every part, or feed MINUTES; print resident memory."""
     recognizer = EmotionRecognizer()
-    if len(sys.argv) > 1:
-        print(json.dumps(long_run(recognizer, float(sys.argv[1]))))
-        return
-    found = {}
+    match sys.argv[1:]:
+        case []:
+            found = count_ungated(recognizer) | count_gated(recognizer)
+        case ["--no-gate"]:
+            found = count_ungated(recognizer)
+        case [minutes]:
+            found = long_run(recognizer, float(minutes))
+    print(json.dumps(found))
+
+
+def count_ungated(recognizer: EmotionRecognizer) -> dict[str, int]:
+    """A stream without resampler and gate, in all and by part; its resident memory."""
     ungated = DecisionConfig(gate=False)
     whole = recognizer.stream(16_000, ungated)
     count_region(second_of(whole, 16_000), WHOLE)
-    found["resident_bytes"] = guest_rss()
+    found = {"resident_bytes": guest_rss()}
     contract = recognizer.contract
     rest = EmotionStream(contract, NoModel(len(contract.labels)), 16_000, ungated)
     count_region(second_of(rest, 16_000), BUT_MODEL)
     extractor, signal = FeatureExtractor(contract.features), golden_waveform(1, 16_000)
     count_region(in_portions(signal, extractor.feed), FEATURES)
-    gate = SpeechGate()
+    return found
+
+
+def count_gated(recognizer: EmotionRecognizer) -> dict[str, int]:
+    """The gate, and a stream with all that there is; its resident memory."""
+    gate, signal = SpeechGate(), golden_waveform(1, 16_000)
 
     def listen() -> None:
         gate.feed(signal)
@@ -64,8 +77,7 @@ def main() -> None:
     count_region(listen, GATE)
     gated = recognizer.stream(48_000, DecisionConfig(gate=True))
     count_region(second_of(gated, 48_000), GATED_48K)
-    found["resident_bytes_gated_48k"] = guest_rss()
-    print(json.dumps(found))
+    return {"resident_bytes_gated_48k": guest_rss()}
 
 
 def long_run(recognizer: EmotionRecognizer, minutes: float) -> dict[str, int]:

@@ -13,7 +13,7 @@ GateOption = Annotated[
     bool | None,
     typer.Option(
         "--gate/--no-gate",
-        help="Whether a speech gate tells when nobody speaks. Default: where `edge-ser\\[gate]` is "
+        help="Whether a speech gate tells when nobody speaks. Default: where `edge-ser[gate]` is "
         "installed.",
         rich_help_panel=PANEL,
         show_default=False,

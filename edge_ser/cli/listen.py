@@ -143,20 +143,20 @@ def listen(
         recognizer = EmotionRecognizer(model, engine)
         notifier, stream_name = Notifier(), new_stream()
         view = open_view(as_json, stack, device_name(name), stream_name)
-        publish = None
-        if broker is not None:
-            from firmware_host.mqtt import MqttPublisher
-
-            publisher = MqttPublisher(
-                broker, recognizer.labels, stream=stream_name, on_status=view.status
-            )
-            publish = stack.enter_context(publisher).publish
         if source is None:
             opened = open_microphone(device, view.status, stack)
         else:
             opened = open_input(source, rate, sample_format, stack)
         stopping.stop = opened.stop
         stream = recognizer.stream(opened.rate, decisions)
+        publish = None
+        if broker is not None:  # last of all: only a device that does listen is announced
+            from firmware_host.mqtt import MqttPublisher
+
+            publisher = MqttPublisher(
+                broker, recognizer.labels, stream=stream_name, on_status=view.status
+            )
+            publish = stack.enter_context(publisher).publish
 
         def tell(emotions: "list[Emotion]") -> None:
             for emotion in emotions:

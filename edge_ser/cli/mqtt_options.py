@@ -15,7 +15,8 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="This device's name in events and topics. Default: the host's name.",
+        help="This device's name in events and topics, which no other has: brokers end the "
+        "connection of one when another of its name comes. Default: the host's name.",
         rich_help_panel=PANEL,
         show_default=False,
     ),

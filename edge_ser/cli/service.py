@@ -46,9 +46,9 @@ def install(
 ) -> None:
     """Write a hardened unit file, start it, and have it started with the system.
 
-    Options of `edge-ser listen` are handed on to it; MQTT credentials as a file that only
-    root need be able to read. systemd restarts it when it fails, or when for a minute no
-    sound came from the microphone.
+    Options of `edge-ser listen` are handed on to it; MQTT credentials as a
+    file that only root need be able to read. systemd restarts it when it
+    fails, or when it has done nothing for a minute.
 
     Examples:
 

@@ -1,10 +1,11 @@
 """How `edge-ser listen` shows what it hears: lines, JSON, or bars that move on a terminal."""
 
 import json
-import sys
+import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from edge_ser.cli.sources import Portion
 
@@ -27,7 +28,7 @@ class View(Protocol):
         """This was heard."""
 
     def status(self, sentence: str) -> None:
-        """The microphone is gone, or back."""
+        """The microphone or the broker is gone, or back; from any thread."""
 
 
 def open_view(as_json: bool, stack: ExitStack, device: str, stream: str) -> View:
@@ -37,16 +38,32 @@ def open_view(as_json: bool, stack: ExitStack, device: str, stream: str) -> View
         stack: restores the terminal.
         device, stream: what events name as where they were heard.
     """
+    errors = stack.enter_context(_standard_error())
     if as_json:
-        return JsonLines(device, stream)
+        return JsonLines(errors, device, stream)
     from rich.console import Console
 
     console = Console()
-    return Bars(console, stack) if console.is_terminal else Lines()
+    return Bars(errors, console, stack) if console.is_terminal else Lines(errors)
+
+
+def _standard_error() -> TextIO:
+    """A way of our own to standard error, which the microphone closes for moments.
+
+    It keeps PortAudio's libraries quiet so (`firmware_host.portaudio.quiet`), and what a broker
+    has to say must not fall into such a moment: it is said once.
+    """
+    try:
+        return os.fdopen(os.dup(2), "w", errors="backslashreplace")
+    except OSError:  # there is none
+        return Path(os.devnull).open("w")
 
 
 class Lines:
     """A line of text for each emotion."""
+
+    def __init__(self, errors: TextIO) -> None:
+        self._errors = errors
 
     def portion(self, portion: Portion, rate: int) -> None:
         """Nothing: only emotions are told."""
@@ -59,13 +76,14 @@ class Lines:
 
     def status(self, sentence: str) -> None:
         """A line on standard error."""
-        print(f"edge-ser: {sentence}", file=sys.stderr, flush=True)
+        print(f"edge-ser: {sentence}", file=self._errors, flush=True)
 
 
 class JsonLines(Lines):
     """A JSON object on a line of its own for each emotion."""
 
-    def __init__(self, device: str, stream: str) -> None:
+    def __init__(self, errors: TextIO, device: str, stream: str) -> None:
+        super().__init__(errors)
         self._device, self._stream = device, stream
 
     def emotion(self, emotion: "Emotion") -> None:
@@ -79,8 +97,8 @@ class JsonLines(Lines):
 class Bars:
     """Time, level and a bar for each emotion, drawn in place."""
 
-    def __init__(self, console: "Console", stack: ExitStack) -> None:
-        self._console, self._stack = console, stack
+    def __init__(self, errors: TextIO, console: "Console", stack: ExitStack) -> None:
+        self._errors, self._console, self._stack = errors, console, stack
         self._live: Live | None = None  # from the first sample on: an error before stands alone
         self._emotion: Emotion | None = None
         self._level: float | None = None
@@ -106,8 +124,8 @@ class Bars:
 
     def status(self, sentence: str) -> None:
         """A line above what moves; on standard error where that is no terminal."""
-        if self._live is None or not sys.stderr.isatty():
-            print(f"edge-ser: {sentence}", file=sys.stderr, flush=True)
+        if self._live is None or not self._errors.isatty():
+            print(f"edge-ser: {sentence}", file=self._errors, flush=True)
         else:
             self._live.console.print(sentence)
 

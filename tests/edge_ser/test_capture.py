@@ -224,6 +224,10 @@ def test_an_unplugged_microphone_is_waited_for(microphone: VirtualMicrophone) ->
                 events.append(listener.event())
         code, _, said = listener.end(signal.SIGTERM)
     assert (code, said) == (0, [])
+    # Noise is heard again in a window that lost nothing, or no more than its beginning.
+    gaps = [event["gap_ms"] for event in events]
+    assert gaps[0] == 0.0 and max(gaps) > 0.0
+    assert gaps[-1] < 1_000 * (events[-1]["end_seconds"] - events[-1]["start_seconds"])
     ends = [event["end_seconds"] for event in events]
     assert ends == sorted(set(ends))
 

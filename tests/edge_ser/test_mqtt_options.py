@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from broker import Broker, Subscriber, missing
 from without_module import edge_ser_without
 
 from edge_ser.cli.mqtt_options import mqtt_config
@@ -49,3 +51,17 @@ def test_without_paho_the_package_that_brings_it_is_named() -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'edge-ser[mqtt]'" in done.stderr
+
+
+def test_what_does_not_listen_is_not_announced(need: Callable[[str], None], tmp_path: Path) -> None:
+    """Nobody is told of a device whose microphone is not there, nor made to wait for a broker."""
+    if why := missing():
+        need(why)
+    with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        command = [sys.executable, "-m", "edge_ser", "listen", "--device", "no such microphone"]
+        command += ["--mqtt", f"127.0.0.1:{broker.port}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert not subscriber.messages
+        assert "New client connected" not in broker.log.read_text().partition("subscriber-")[2]

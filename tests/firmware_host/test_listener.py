@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
-from tiny_models import tiny_contract, write_onnx
+from tiny_models import tiny_contract, write_tflite
 
 from firmware_host import Captured, Emotion, EmotionRecognizer, Listener
 from firmware_host.golden import golden_waveform
@@ -21,7 +21,7 @@ SOUND = (golden_waveform(2, 5 * RATE) * 32768).astype(np.int16)
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory: pytest.TempPathFactory) -> EmotionRecognizer:
     return EmotionRecognizer(
-        write_onnx(tmp_path_factory.mktemp("listener") / "tiny.onnx", CONTRACT)
+        write_tflite(tmp_path_factory.mktemp("listener") / "tiny.onnx", CONTRACT)
     )
 
 

@@ -4,6 +4,7 @@ Real captures are in tests/edge_ser/test_capture.py. Devices that only know 48 k
 or whose number changes cannot be had without hardware: here PortAudio is a double.
 """
 
+import os
 import sys
 import threading
 from types import ModuleType
@@ -99,6 +100,7 @@ def test_no_such_device_ends_in_what_there_is(wanted: str | int) -> None:
         find_device(FakeAudio([SPEAKER]), wanted)
 
 
+@pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize(
     ("device", "rate", "channels"),
     [(USB, 48_000, 1), (I2S, 16_000, 2), (ARRAY, 16_000, 6), (DEFAULT, 16_000, 1)],
@@ -111,6 +113,7 @@ def test_the_rate_is_16_khz_or_native(
     assert choose_format(audio, find_device(audio, 0)) == (rate, channels)
 
 
+@pytest.mark.usefixtures("sound")
 def test_a_device_that_is_in_use_is_refused_by_name() -> None:
     audio = FakeAudio([ARRAY])
     info = find_device(audio, None) | {"maxInputChannels": 1}  # which the double does not capture
@@ -264,8 +267,6 @@ def test_without_pyaudio_a_sentence_says_what_brings_it(monkeypatch: pytest.Monk
 
 def test_libraries_are_kept_quiet_and_errors_are_not(capfd: pytest.CaptureFixture[str]) -> None:
     """What C libraries write to standard error is gone; what is said before and after stays."""
-    import os
-
     os.write(2, b"before ")
     with portaudio.quiet():
         os.write(2, b"ALSA lib confmisc.c: cannot find card '0'\n")

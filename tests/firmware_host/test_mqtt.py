@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -234,6 +235,19 @@ def test_without_a_broker_events_wait_and_the_end_says_how_many_were_left() -> N
     assert len(said) == 2, said
     assert "cannot be reached (Connection refused)" in said[0]
     assert said[1].startswith("7 messages were not delivered")
+
+
+def test_what_is_no_broker_is_told() -> None:
+    """Somebody else's port, or one where TLS is wanted: it takes the connection and hangs up."""
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = MqttConfig("127.0.0.1", server.getsockname()[1], device="kitchen")
+        with MqttPublisher(config, LABELS, on_status=said.append) as publisher:
+            publisher.publish(emotion(0))
+            server.accept()[0].close()
+            until(lambda: said)
+    assert "hung up without a word of MQTT 5" in said[0] and "check the port" in said[0]
+    assert said[1].startswith("1 message was not delivered")
 
 
 def make_certificates(folder: Path) -> None:

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_host.capture import Captured
@@ -23,6 +23,7 @@ def drain(ring: RingBuffer) -> list[Captured]:
     return list(iter(ring.read, None))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(BLOCKS, st.booleans())), st.integers(1, 100))
 def test_what_has_room_comes_out_as_it_went_in(
     steps: list[tuple[int, bool]], capacity: int
@@ -44,6 +45,7 @@ def test_what_has_room_comes_out_as_it_went_in(
     assert all(c.lost_samples == 0 and c.rate == RATE for c in heard)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(BLOCKS, st.integers(0, 3), BLOCKS)), st.integers(1, 60))
 def test_what_has_no_room_is_counted_where_it_was_lost(
     steps: list[tuple[int, int, int]], capacity: int
@@ -80,6 +82,7 @@ def test_what_has_no_room_is_counted_where_it_was_lost(
     assert at + last.lost_samples == written
 
 
+@settings(deadline=None)
 @given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_channels_are_averaged(channels: int, n: int, seed: int) -> None:
     """Full scale of both signs stays what it is, also where the memory ends within a block."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_models import tiny_contract, write_onnx
+from tiny_models import tiny_contract, write_tflite
 
 from firmware_host.audio import resample
 from firmware_host.decisions import EACH_WINDOW, NO_SPEECH, DecisionConfig
@@ -25,7 +25,7 @@ RATES = [8_000, 11_025, 16_000, 22_050, 24_414, 44_100, 48_000, 96_000]
 
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory: pytest.TempPathFactory) -> EmotionRecognizer:
-    return EmotionRecognizer(write_onnx(tmp_path_factory.mktemp("m") / "a.onnx", CONTRACT))
+    return EmotionRecognizer(write_tflite(tmp_path_factory.mktemp("m") / "a.tflite", CONTRACT))
 
 
 def feed(stream: EmotionStream, signal: NDArray[np.generic], sizes: list[int]) -> list[Emotion]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_host.stream_clock import StreamClock
@@ -40,6 +40,7 @@ def test_a_window_that_was_lost_altogether_is_known_as_such() -> None:
         assert clock.lost_seconds(4_000, 4_000 + 51_440) == 51_440 / 16_000
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 100_000), min_size=1, max_size=20))
 def test_losses_in_pieces_are_one_loss(pieces: list[int]) -> None:
     whole, parts = StreamClock(22_050, 16_000), StreamClock(22_050, 16_000)

@@ -1,9 +1,11 @@
-"""The package on the cores of Raspberry Pis: it installs, its tests pass, engines agree.
+"""The package on the cores of Raspberry Pis: it installs, its tests pass, engines agree, and a
+stream costs no more than it may.
 
 The cores are emulated, the systems are Debian's own. What takes long is begun all at once,
 as many at a time as there are processors; each test waits for its own.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -24,6 +26,9 @@ from firmware_host.contract import read_contract
 from firmware_host.golden import golden_waveform
 from firmware_host.recognizer import EmotionRecognizer
 from own_wheel import ROOT, copy_sources, make_wheel, output_of
+from pi_emulator.count_stream import BUT_MODEL, FEATURES, WHOLE
+from pi_emulator.regions import read_counts
+from stream_cost import PARTS, TARGET_CORE, TARGET_RESIDENT_MB, TARGETS
 
 SUITES = {"cortex-a53": "bookworm", "cortex-a72": "bookworm", "cortex-a76": "trixie"}
 """Pi 3 and Zero 2 W, Pi 4, Pi 5; and the Debian that each is tested with."""
@@ -37,6 +42,13 @@ DEVICE_TESTS = (
     "firmware_host/test_golden.py",
     "firmware_host/test_engines.py",
     "firmware_host/test_recognizer.py",
+    "firmware_host/test_stream.py",
+    "firmware_host/test_stream_clock.py",
+    "firmware_host/test_decisions.py",
+    "firmware_host/test_listener.py",
+    "firmware_host/test_ring.py",
+    "firmware_host/test_microphone.py",
+    "firmware_host/test_systemd.py",
     "firmware_host/test_cpu.py",
     "firmware_host/test_doctor.py",
     "edge_ser/test_cli_doctor.py",
@@ -60,11 +72,13 @@ PROGRAM = ROOT / "tests" / "helpers" / "recognize_elsewhere.py"
 
 @dataclass(frozen=True)
 class Begun:
-    """What is being done: environments by suite, tests by core, recordings heard by engine."""
+    """What is being done: environments by suite, tests by core, recordings heard by engine; and
+    what a second of a stream costs, in instructions by part and in bytes."""
 
     packages: dict[str, Future[dict[str, str]]]
     tests: dict[str, Future[CompletedProcess[str]]]
     heard: dict[tuple[str, str], Future[dict[str, dict[str, Any]]]]
+    cost: Future[tuple[dict[int, float], int]]
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +102,8 @@ def begun() -> Iterator[Begun]:
             core: pool.submit(run_tests, core, pythons["litert", suite], packages[suite])
             for core, suite in SUITES.items()
         }
-        yield Begun(packages, tests, heard)
+        cost = pool.submit(count, pythons["litert", SUITES[TARGET_CORE]])
+        yield Begun(packages, tests, heard, cost)
         pool.shutdown(cancel_futures=True)
 
 
@@ -108,6 +123,22 @@ def test_the_device_tests_pass(core: str, begun: Begun, capsys: pytest.CaptureFi
     with capsys.disabled():
         print(f"\n{core}, Debian {SUITES[core]}: {lines[-1].strip('= ') if lines else ''}")
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_a_stream_keeps_to_its_budget(begun: Begun, capsys: pytest.CaptureFixture[str]) -> None:
+    """Instructions of a second of sound, without gate and resampler, and resident memory: what
+    benchmarks/stream_cost.py publishes does not grow unseen."""
+    instructions, resident = begun.cost.result()
+    cost = {part: instructions[PARTS[part]] / 1e6 for part in TARGETS}
+    told = ", ".join(f"{part} {cost[part]:.2f} M" for part in cost)
+    whole = f"{instructions[WHOLE] / 1e6:.2f} M in all, {resident / 1e6:.1f} MB"
+    with capsys.disabled():
+        print(f"\na second of a stream on {TARGET_CORE}: {told}; {whole}")
+    assert set(TARGETS) == {"features", "all but the model"}
+    for part, limit in TARGETS.items():
+        assert 0 < cost[part] <= limit, part
+    assert instructions[FEATURES] < instructions[BUT_MODEL] < instructions[WHOLE]
+    assert 0 < resident <= TARGET_RESIDENT_MB * 1e6
 
 
 @pytest.mark.parametrize("target", MODELS)
@@ -186,6 +217,23 @@ def run_tests(
     arguments = ["-m", "pytest", "-q", "--durations=10", "--basetemp=temporary", *tests]
     # Without this folder on the path, as `python -m` would have it: -P.
     return base.result().run(core, ["-P", *arguments], folder)
+
+
+def count(made: Future[PiPython]) -> tuple[dict[int, float], int]:
+    """(instructions by region, resident bytes) of a second of a stream, of the installed wheel."""
+    folder = FOLDER / "cost"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    counts = folder / "counts.txt"
+    program = ["-P", "-m", "pi_emulator.count_stream", "--no-gate"]
+    environment = {"PYTHONPATH": str(ROOT / "benchmarks"), "PYTHONHASHSEED": "0"}
+    extras: tuple[dict[str, str], ...] = ({}, {"PI_COUNT": str(counts)})
+    for extra in extras:  # the first time Python compiles
+        done = made.result().run(TARGET_CORE, program, folder, environment | extra)
+        assert done.returncode == 0, done.stdout[-3000:]
+    resident: int = json.loads(done.stdout.splitlines()[-1])["resident_bytes"]
+    regions = read_counts(counts.read_text())
+    return {label: classes["total"] for label, classes in regions.items()}, resident
 
 
 def hear(engine: str, core: str, made: Future[PiPython]) -> dict[str, dict[str, Any]]:
