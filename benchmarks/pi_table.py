@@ -61,7 +61,7 @@ class Target:
     aim: float | None = None
 
 
-INT8_TFLITE, INT8_ONNX = ".int8.tflite", ".int8.onnx"
+INT8_TFLITE, INT8_ONNX, MICRO = ".int8.tflite", ".int8.onnx", ".micro.int8.tflite"
 TARGETS = (
     Target(INT8_TFLITE, "cortex-a53", 1.00, 0.85),
     Target(INT8_TFLITE, "cortex-a72", 0.70, 0.55),
@@ -71,6 +71,7 @@ TARGETS = (
     Target(INT8_ONNX, "cortex-a76", 0.75),
     Target(INT8_ONNX, LATENCY, 0.80),
     Target(INT8_ONNX, "bytes", 0.30),
+    Target(MICRO, "bytes", 0.28),
 )
 
 
