@@ -15,7 +15,7 @@ CONSTRAINTS_VENV := build/constraints-venv
 # and compiles, which needs PortAudio's and Python's headers (portaudio19-dev, python3-dev, gcc).
 MIC ?=
 comma := ,
-EXTRAS := onnx,gate,mqtt,convert,train,bench,dev$(if $(MIC),$(comma)mic)
+EXTRAS := onnx,gate,mqtt,convert,train,bench,cluster,dev$(if $(MIC),$(comma)mic)
 DEMO_EXTRAS := onnx,convert,bench
 # The oldest Python that edge-ser runs on: what has a version for it has one for newer ones too.
 CONSTRAINTS_PYTHON := 3.11
