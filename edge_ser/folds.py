@@ -13,9 +13,22 @@ from itertools import chain
 
 from edge_ser.corpora import CORPORA, Clip, Corpus, find_corpus
 from edge_ser.corpora.banglaser import WITHOUT_NEUTRAL
-from edge_ser.guard import Split as Split
-from edge_ser.guard import check_disjoint as check_disjoint
+from edge_ser.guard import Split, check_disjoint
 from firmware_host.errors import EdgeSerError
+
+__all__ = [
+    "JOINT_HOLDOUT",
+    "TEST_SPEAKERS",
+    "Fold",
+    "Split",
+    "check_disjoint",
+    "deal_banglaser",
+    "get_fold",
+    "joint_split",
+    "speaker_folds",
+    "split",
+    "validation_texts",
+]
 
 TEST_SPEAKERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "RAVDESS": (

@@ -169,9 +169,7 @@ def find_protocol(name: str) -> Protocol:
         EdgeSerError: when there is none.
     """
     if name not in PROTOCOLS:
-        raise EdgeSerError(
-            f"there is no protocol {name!r}: choose one of {', '.join(PROTOCOLS)}"
-        )
+        raise EdgeSerError(f"there is no protocol {name!r}: choose one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
@@ -212,7 +210,7 @@ def keys_of(
         keys = [
             DivisionKey(protocol, (name,), name, index)
             for name in names
-            for index in range(1, _n_folds(protocol, name) + 1)
+            for index in range(1, n_folds(protocol, name) + 1)
         ]
     if folds:
         wanted = set(folds)
@@ -226,9 +224,14 @@ def keys_of(
     return tuple(keys)
 
 
-def divide(
-    key: DivisionKey, clips: Sequence[Clip], digests: Mapping[Any, str]
-) -> Division:
+def n_folds(protocol: str, test_on: str) -> int:
+    """How many divisions a protocol has on a corpus, or onto it."""
+    if protocol == "speaker":
+        return len(TEST_SPEAKERS[test_on])
+    return 1 if protocol in ("cross", "loco") else RANDOM_FOLDS
+
+
+def divide(key: DivisionKey, clips: Sequence[Clip], digests: Mapping[Any, str]) -> Division:
     """Divide recordings as the key says, and guard the result.
 
     Args:
@@ -283,10 +286,6 @@ def deal(groups: Sequence[tuple[Clip, ...]], hands: int) -> list[list[Clip]]:
     for number, group in enumerate(ranked):
         out[number % hands] += group
     return out
-
-
-def _n_folds(protocol: str, corpus: str) -> int:
-    return len(TEST_SPEAKERS[corpus]) if protocol == "speaker" else RANDOM_FOLDS
 
 
 def _cross_keys(names: Sequence[str], target: str | None) -> list[DivisionKey]:
@@ -393,14 +392,14 @@ def _shared(one: str, other: str) -> tuple[str, ...]:
     return in_corpus_order(set(find_corpus(one).emotions) & set(find_corpus(other).emotions))
 
 
-def _facts(
-    parts: Split, breaches: Sequence[Breach], digests: Mapping[Any, str]
-) -> dict[str, Any]:
+def _facts(parts: Split, breaches: Sequence[Breach], digests: Mapping[Any, str]) -> dict[str, Any]:
     everything = [clip for side in parts.sides.values() for clip in side]
     # The paper protocol's validation side is its test side: each recording counts once.
     once = [clip for clip in dict.fromkeys(everything) if not copy_number(clip.path)]
     groups = groups_of_duplicates(once, digests)
-    names = sorted(f"{name} {clip.path.name}" for name, side in parts.sides.items() for clip in side)
+    names = sorted(
+        f"{name} {clip.path.name}" for name, side in parts.sides.items() for clip in side
+    )
     return {
         "clips": {name: len(side) for name, side in parts.sides.items()},
         "augmented_copies": {
