@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_ser.corpora import corpora_root, corpus_folder, find_corpus
 from edge_ser.evaluation.outcome import (
     Outcome,
     from_json,
@@ -64,6 +65,9 @@ def run_all(
         if (outcome := read_outcome(place.outcomes, unit)) is not None:
             done[unit] = outcome
     missing = [unit for unit in units if unit not in done]
+    if scheduler is None:  # now, not by every process after it has started
+        for corpus in dict.fromkeys(name for unit in missing for name in unit.corpora):
+            corpus_folder(corpora_root(place.data), find_corpus(corpus))
     if scheduler is not None:
         results = _on_cluster(missing, place, scheduler) if missing else iter(())
     elif jobs > 1 and len(missing) > 1:
