@@ -17,9 +17,9 @@ PLAN = Path(__file__).with_name("book_plan.toml")
 ROWS, QUANTIZATION = "rows", "quantization"
 """Layouts: a row for each summary, or one for each corpus with its kinds of files beside."""
 
-SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {"tiny": 0.0008, "small": 0.0013, "base": 0.0023}
+SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {"tiny": 0.0010, "small": 0.0015, "base": 0.0024}
 """Of float training, on one core; what was computed already counts instead, where it can."""
-QAT_FACTOR = 3.0  # an epoch of quantization-aware training to one of float training
+QAT_FACTOR = 2.1  # an epoch of quantization-aware training to one of float training
 SECONDS_BESIDE = 60.0  # of dividing, reading, converting and hearing, a unit
 TRAINED_SHARE: Mapping[str, float] = {
     "speaker": 0.7,

@@ -27,7 +27,7 @@ PUBLISHED: Mapping[str, str] = {
     "SUBESCO": "97.94",
     "EmoDB": "97.19",
 }
-"""Accuracy in percent that the paper reports (arXiv 2412.10011), by folds that it does not describe."""
+"""Accuracy in percent that the paper reports (arXiv 2412.10011); it does not describe its folds."""
 
 COMMAND = "python benchmarks/result_book.py --only {}"
 HEADINGS = (
