@@ -127,8 +127,8 @@ def estimate_minutes(unit: Unit, known: Sequence[Outcome] = ()) -> float:
     if fellows:
         return sum(fellows) / len(fellows) / 60
     settings = unit.settings
-    clips = sum(CORPORA[corpus].n_files for corpus in unit.key.train_on)
-    clips *= TRAINED_SHARE[unit.key.protocol]
+    recordings = sum(CORPORA[corpus].n_files for corpus in unit.key.train_on)
+    clips = recordings * TRAINED_SHARE[unit.key.protocol]
     if find_protocol(unit.key.protocol).augments_before:
         clips *= 1 + AugmentConfig().copies
     epochs = settings.epochs + QAT_FACTOR * settings.qat_epochs

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,11 +30,11 @@ DIGESTS = {clip.path: f"samples of {clip.path}" for clip in CLIPS}
 SIDE_NAMES = ("train", "validation", "test")
 
 
-def moved(number: int, source: str, target: str, **changes: object) -> tuple[Split, Clip, Clip]:
+def moved(number: int, source: str, target: str, **changes: Any) -> tuple[Split, Clip, Clip]:
     """The division with a clip of one side added to another, changed; that clip, and its twin."""
     there = getattr(SIDES, source)
     clip = there[number % len(there)]
-    twin = replace(clip, **changes)  # type: ignore[arg-type]
+    twin = replace(clip, **changes)
     return replace(SIDES, **{target: (*getattr(SIDES, target), twin)}), clip, twin
 
 
