@@ -77,7 +77,7 @@ def evaluate(
             metavar="DIR",
             help="Folder of this evaluation. What is there already is not computed again.",
         ),
-    ] = Path("evaluation"),
+    ] = Path("runs/evaluation"),
     size: Annotated[str, typer.Option(help="tiny, small or base.")] = "small",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of float training.")] = 120,
     qat_epochs: Annotated[

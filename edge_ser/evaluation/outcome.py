@@ -42,7 +42,8 @@ class Heard:
         file: name, bytes, sha256, and how it was quantised.
 
     Shape:
-        - probabilities, untempered: (recordings, n_labels), float64, to 1 / `STEPS`
+        - probabilities, untempered: (recordings, n_labels), float64, kept to 1 / `STEPS`, the
+          last label's to as many of them as there are labels
         - labels: (recordings,), int64
     """
 
@@ -219,9 +220,14 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def _in_steps(probabilities: Float64) -> list[list[int]]:
-    steps: list[list[int]] = np.rint(probabilities * STEPS).astype(int).tolist()
+    """A list for each label but the last, whose probabilities are what is left; it packs best."""
+    steps: list[list[int]] = np.rint(probabilities[:, :-1].T * STEPS).astype(int).tolist()
     return steps
 
 
 def _from_steps(steps: Sequence[Sequence[int]]) -> Float64:
-    return np.asarray(steps, np.float64) / STEPS
+    most = np.asarray(steps, np.float64).T
+    # Each was rounded by itself, which may leave less than nothing.
+    left = np.maximum(0.0, STEPS - most.sum(axis=1, keepdims=True))
+    whole = np.hstack([most, left])
+    return np.asarray(whole / whole.sum(axis=1, keepdims=True), np.float64)

