@@ -26,6 +26,7 @@ HEADINGS = (
     "macro-F1 %",
     "INT8 bytes",
 )
+FEW_SPEAKERS = 5
 FIRST_NUMBER = 4
 """The column from which on cells are set to the right."""
 
@@ -110,6 +111,17 @@ def notes(summaries: Sequence[Summary]) -> list[str]:
         "UAR, unweighted average recall, is the mean over folds and then over seeds, of TFLite "
         f"files heard by the interpreter that users run; intervals: {CONFIDENCE} % bootstrap over "
         "test speakers; points are percentage points, both files on the same draws of speakers."
+    )
+    if few := [s.test_on for s in summaries if 1 < len(s.speakers) < FEW_SPEAKERS]:
+        lines.append(
+            f"{' and '.join(dict.fromkeys(few))} has so few test speakers that an interval over "
+            "them says little."
+        )
+    lines += dict.fromkeys(
+        f"{s.test_on} under the protocol {s.protocol}: {s.takes_in_training:,} test recordings "
+        "have another take of their sentence, by their speaker in their emotion, in training."
+        for s in summaries
+        if s.takes_in_training
     )
     return lines
 

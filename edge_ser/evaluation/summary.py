@@ -68,6 +68,8 @@ class Summary:
         seeds: of which every fold that is there was trained.
         leaks, breaches: what the guard let through because the protocol declares it.
         recordings: test recordings of one seed, all folds together.
+        takes_in_training: how many of them, augmented copies aside, have another take of the
+            same text in the same emotion by the same speaker on the training side.
         parameters: of the network.
         minutes: of computing, all folds and seeds.
     """
@@ -83,6 +85,7 @@ class Summary:
     seeds: tuple[int, ...]
     speakers: tuple[str, ...]
     recordings: int
+    takes_in_training: int
     labels: tuple[str, ...]
     parameters: int
     minutes: float
@@ -137,6 +140,10 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
         seeds=seeds,
         speakers=speakers,
         recordings=sum(len(outcome.names) for outcome in grid[0]),
+        takes_in_training=sum(
+            outcome.division["near_duplicates"]["test_recordings_with_a_take_in_training"]
+            for outcome in grid[0]
+        ),
         labels=first.labels,
         parameters=int(first.training["parameters"]),
         minutes=sum(outcome.seconds["all"] for outcome in flat) / 60,

@@ -133,6 +133,8 @@ def test_the_paper_protocol_is_labelled_wherever_it_appears(
         if line.startswith(("| paper", "## paper")):
             assert LEAKS in line or line.endswith("leaks")
     assert "leaks" not in to_markdown([summarise([outcomes["speaker"]])])
+    shared = to_markdown([summarise([outcomes["random"]])])
+    assert "heard in training" in shared and "leaks" not in shared
 
 
 def test_an_outcome_is_small_whole_and_readable(outcomes: dict[str, Outcome], folder: Path) -> None:
@@ -224,7 +226,8 @@ def test_over_processes_and_over_a_cluster_it_is_the_same(
     outcomes: dict[str, Outcome], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at a time here; and Dask on the loopback: a scheduler, and a worker that computes."""
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     units = [unit_of("speaker"), unit_of("random")]
     expected = [heard(outcomes["speaker"]), heard(outcomes["random"])]
     expected[0]["variants"].pop(POST_TRAINING)  # type: ignore[attr-defined]
@@ -252,7 +255,6 @@ def test_over_processes_and_over_a_cluster_it_is_the_same(
 def test_without_a_scheduler_there_one_sentence_says_so(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("distributed")
     monkeypatch.setattr(spread, "CONNECT_SECONDS", 0.5)
     with pytest.raises(EdgeSerError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         run_all([unit_of("speaker")], place_of(tmp_path, data), scheduler="tcp://127.0.0.1:9")
