@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convert.architecture import ModelConfig
 from edge_ser.cli.app import app
 from edge_ser.cli.options import DataOption
 from firmware_host.errors import EdgeSerError
@@ -96,7 +97,7 @@ def evaluate(
     alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
     lstm_scales: Annotated[
         str, typer.Option(help="Of the LSTM's int8 weights: row or gate, as in train.")
-    ] = "row",
+    ] = ModelConfig.lstm_scales,
     features: Annotated[
         str,
         typer.Option(help="Which the model hears, of log_mel,mfcc,rms,zcr, in that order."),

@@ -35,13 +35,13 @@ class Settings:
     eca: bool = True
     gfb: bool = True
     alfb: bool = True
-    lstm_scales: str = "row"
+    lstm_scales: str = ModelConfig.lstm_scales
     kinds: tuple[str, ...] = KINDS
-    epochs: int = 120
-    qat_epochs: int = 24
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    qat_learning_rate: float = 2e-4
+    epochs: int = TrainConfig.epochs
+    qat_epochs: int = TrainConfig.qat_epochs
+    batch_size: int = TrainConfig.batch_size
+    learning_rate: float = TrainConfig.learning_rate
+    qat_learning_rate: float = TrainConfig.qat_learning_rate
     post_training: bool = False
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Settings:
         """
         parts = [self.size]
         parts += [f"no-{name}" for name in ("eca", "gfb", "alfb") if not getattr(self, name)]
-        if self.lstm_scales != "row":
+        if self.lstm_scales != ModelConfig.lstm_scales:
             parts.append(f"{self.lstm_scales}-scales")
         if self.kinds != KINDS:
             parts += [kind.replace("_", "") for kind in self.kinds]
