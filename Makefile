@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+ARGS ?=
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -15,7 +16,7 @@ CONSTRAINTS_VENV := build/constraints-venv
 # and compiles, which needs PortAudio's and Python's headers (portaudio19-dev, python3-dev, gcc).
 MIC ?=
 comma := ,
-EXTRAS := onnx,gate,mqtt,convert,train,bench,dev$(if $(MIC),$(comma)mic)
+EXTRAS := onnx,gate,mqtt,convert,train,bench,cluster,dev$(if $(MIC),$(comma)mic)
 DEMO_EXTRAS := onnx,convert,bench
 # The oldest Python that edge-ser runs on: what has a version for it has one for newer ones too.
 CONSTRAINTS_PYTHON := 3.11
@@ -25,7 +26,7 @@ DEMO_INSTALLED := $(DEMO_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pi check install wheel model constraints clean distclean
+.PHONY: help demo test test-pi check install wheel model results constraints clean distclean
 
 help: ## Say what can be made
 	@echo "usage: make TARGET [PYTHON=python3.12] [PYTEST_ARGS='-k features']"
@@ -65,6 +66,10 @@ wheel: $(INSTALLED) ## Build the wheel into dist/
 
 model: $(INSTALLED) ## Train the model in the package again (hours; needs EDGE_SER_CORPORA)
 	@$(VENV)/bin/python benchmarks/boxed_model.py
+
+results: export OMP_NUM_THREADS ?= 1
+results: $(INSTALLED) ## Recompute RESULTS.md, what is missing of it (ARGS='--plan' says how long)
+	@$(VENV)/bin/python benchmarks/result_book.py $(ARGS)
 
 constraints: $(CONSTRAINTS_VENV)/.installed ## Choose the versions in constraints.txt anew
 	@echo "==> constraints.txt: resolving every extra (a minute)"

@@ -41,7 +41,17 @@ BOXED_CHECKPOINT = "edge-ser-small.safetensors"
 GOLDEN_SEEDS = (1, 2)
 GOLDEN_ROWS = (80, 240)  # frames of the window kept in the contract
 REPORT_FILE = "report.json"
-TRAINING_FACTS = ("corpora", "fold", "seed", "versions", "label_of", "test_speakers", "terms")
+TRAINING_FACTS = (
+    "corpora",
+    "fold",
+    "protocol",
+    "breaches",
+    "seed",
+    "versions",
+    "label_of",
+    "test_speakers",
+    "terms",
+)
 """What a device's file keeps of the checkpoint's training facts."""
 
 FLOAT32, INT8, POST_TRAINING = "float32", "int8", "ptq.int8"

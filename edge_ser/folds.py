@@ -13,7 +13,22 @@ from itertools import chain
 
 from edge_ser.corpora import CORPORA, Clip, Corpus, find_corpus
 from edge_ser.corpora.banglaser import WITHOUT_NEUTRAL
+from edge_ser.guard import Split, check_disjoint
 from firmware_host.errors import EdgeSerError
+
+__all__ = [
+    "JOINT_HOLDOUT",
+    "TEST_SPEAKERS",
+    "Fold",
+    "Split",
+    "check_disjoint",
+    "deal_banglaser",
+    "get_fold",
+    "joint_split",
+    "speaker_folds",
+    "split",
+    "validation_texts",
+]
 
 TEST_SPEAKERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "RAVDESS": (
@@ -73,15 +88,6 @@ class Fold:
     test_speakers: tuple[str, ...]
     validation_speakers: tuple[str, ...]
     validation_text_share: float = 0.0
-
-
-@dataclass(frozen=True)
-class Split:
-    """The recordings of the three sides. `split` and `joint_split` make them and guard them."""
-
-    train: tuple[Clip, ...]
-    validation: tuple[Clip, ...]
-    test: tuple[Clip, ...]
 
 
 def speaker_folds(corpus: str) -> tuple[Fold, ...]:
@@ -156,41 +162,6 @@ def split(clips: Iterable[Clip], fold: Fold) -> Split:
             )
     check_disjoint(out)
     return out
-
-
-def check_disjoint(divided: Split) -> None:
-    """The guard: nothing of a test speaker may be trained on or validated on.
-
-    Training and validation may share a speaker only if they share none of that speaker's
-    texts; no file may be on two sides.
-
-    Raises:
-        EdgeSerError: naming the speaker, text or file that touches two sides.
-    """
-    seen = (*divided.train, *divided.validation)
-    tested = {(clip.corpus, clip.speaker) for clip in divided.test}
-    trained_texts = {(clip.corpus, clip.speaker, clip.text) for clip in divided.train}
-    for clip in seen:
-        if (clip.corpus, clip.speaker) in tested:
-            raise EdgeSerError(
-                f"speaker {clip.speaker} of {clip.corpus} is tested on and also trained on or "
-                "validated on: use folds whose speakers are disjoint"
-            )
-    for clip in divided.validation:
-        if (clip.corpus, clip.speaker, clip.text) in trained_texts:
-            raise EdgeSerError(
-                f"text {clip.text} by speaker {clip.speaker} of {clip.corpus} is trained on and "
-                "validated on: hold out further speakers or texts"
-            )
-    paths: set[object] = set()
-    for side in (divided.train, divided.validation, divided.test):
-        # Resolved, so that a link to a file is that file.
-        here = {clip.path.resolve() for clip in side}
-        if both := paths & here:
-            raise EdgeSerError(
-                f"{min(map(str, both))} is on two sides of the division: give each file once"
-            )
-        paths |= here
 
 
 def joint_split(clips: Iterable[Clip], holdout: Mapping[str, Fold] | None = None) -> Split:

@@ -49,6 +49,9 @@ GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
 CALIBRATION_BATCHES = 8
 CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 
+ReadClips = Callable[..., list[ClipFeatures]]
+"""`edge_ser.dataset.read_clips`, or what gives the same from where it is kept."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -104,6 +107,7 @@ def train(
     jobs: int = 1,
     on_read: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    read: ReadClips = read_clips,
 ) -> Path:
     """Train, fine-tune with quantization, and write `run/NAME.safetensors`.
 
@@ -115,6 +119,7 @@ def train(
         facts: what the checkpoint says of its training beside the settings (corpora, terms).
         device: "cpu" or "cuda".
         jobs: processes that read recordings.
+        read: gives the stored features of clips.
 
     Returns:
         The checkpoint's path.
@@ -127,7 +132,7 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     settings = {"name": name, "labels": list(labels), "config": _plain(config), "facts": facts}
     open_run(run, settings)
-    train_clips, validation = _read(split, labels, label_of, config, jobs, on_read)
+    train_clips, validation = _read(split, labels, label_of, config, jobs, on_read, read)
     mean, std = normalisation(train_clips, config.features)
     batches = TrainingBatches(
         train_clips,
@@ -397,6 +402,7 @@ def _read(
     config: TrainConfig,
     jobs: int,
     on_read: Callable[[int, int], None] | None,
+    read: ReadClips,
 ) -> tuple[list[ClipFeatures], list[ClipFeatures]]:
     index = {label: number for number, label in enumerate(labels)}
     sides = [
@@ -415,9 +421,7 @@ def _read(
                 on_read(before + done, total)
 
         numbers = [index[label_of[clip.emotion]] for clip in side]
-        out.append(
-            read_clips(side, numbers, config.features, augment, config.seed, at_least, jobs, tell)
-        )
+        out.append(read(side, numbers, config.features, augment, config.seed, at_least, jobs, tell))
         before += len(side)
     return out[0], out[1]
 

@@ -7,6 +7,7 @@ from edge_ser.cli import convert as convert
 from edge_ser.cli import corpora as corpora
 from edge_ser.cli import demo as demo
 from edge_ser.cli import doctor as doctor
+from edge_ser.cli import evaluate as evaluate
 from edge_ser.cli import inspect as inspect
 from edge_ser.cli import listen as listen
 from edge_ser.cli import recognize as recognize

@@ -9,6 +9,12 @@ from without_module import edge_ser_without
     [
         ("torch", ["train", "--corpus", "RAVDESS"], "edge-ser[train]"),
         ("safetensors", ["convert"], "edge-ser[convert]"),
+        ("torch", ["evaluate", "--corpus", "RAVDESS"], "edge-ser[train]"),
+        (
+            "distributed",
+            ["evaluate", "--corpus", "RAVDESS", "--scheduler", "tcp://127.0.0.1:9"],
+            "edge-ser[cluster]",
+        ),
     ],
 )
 def test_a_missing_extra_is_named_with_the_command(

@@ -1,0 +1,166 @@
+"""The plan of the result book: book_plan.toml as tables, their rows, and what each asks for."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_ser.augment import AugmentConfig
+from edge_ser.corpora import CORPORA, find_corpus
+from edge_ser.evaluation.outcome import Outcome
+from edge_ser.evaluation.protocols import DivisionKey, find_protocol, keys_of
+from edge_ser.evaluation.units import Settings, Unit, joined, units_of
+from firmware_host.errors import EdgeSerError
+
+PLAN = Path(__file__).with_name("book_plan.toml")
+ROWS, QUANTIZATION = "rows", "quantization"
+"""Layouts: a row for each summary, or one for each corpus with its kinds of files beside."""
+
+SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {"tiny": 0.0010, "small": 0.0015, "base": 0.0024}
+"""Of float training, on one core; what was computed already counts instead, where it can."""
+QAT_FACTOR = 2.1  # an epoch of quantization-aware training to one of float training
+SECONDS_BESIDE = 60.0  # of dividing, reading, converting and hearing, a unit
+TRAINED_SHARE: Mapping[str, float] = {
+    "speaker": 0.7,
+    "random": 0.7,
+    "paper": 0.8,
+    "cross": 0.8,
+    "loco": 0.85,
+}
+"""About how much of the corpora a protocol trains on."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Args:
+        label: of the variant; empty where a table has none.
+        units: whose outcomes it sums up.
+    """
+
+    test_on: str
+    train_on: tuple[str, ...]
+    label: str
+    units: tuple[Unit, ...]
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """A table of the book.
+
+    Args:
+        name: for `--only`.
+        layout: `ROWS` or `QUANTIZATION`.
+        optional: whether it is left out where a corpus is not there.
+    """
+
+    name: str
+    title: str
+    text: str
+    protocol: str
+    rows: tuple[Row, ...]
+    layout: str = ROWS
+    optional: bool = False
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All that it asks for."""
+        return tuple(unit for row in self.rows for unit in row.units)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A table as it stands in the file."""
+
+    name: str
+    title: str
+    text: str
+    protocol: str
+    corpora: list[str]
+    seeds: list[int]
+    layout: str = ROWS
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    variants: Sequence[Mapping[str, Any]] = ({"label": "", "settings": {}},)
+    optional: bool = False
+
+
+def read_plan(path: Path = PLAN) -> list[PlannedTable]:
+    """The tables of a plan.
+
+    Raises:
+        EdgeSerError: when it cannot be read, or asks for what does not exist.
+    """
+    try:
+        tables = [
+            _table(_Entry(**entry)) for entry in tomllib.loads(path.read_text("utf-8"))["table"]
+        ]
+    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
+        raise EdgeSerError(f"{path} is no plan of a result book ({error})") from error
+    joined([unit for table in tables for unit in table.units])  # which refuses contradictions
+    return tables
+
+
+def chosen(tables: Sequence[PlannedTable], only: Sequence[str]) -> list[PlannedTable]:
+    """The tables of these names; all, where none is given.
+
+    Raises:
+        EdgeSerError: when there is no such table.
+    """
+    names = [table.name for table in tables]
+    for name in only:
+        if name not in names:
+            raise EdgeSerError(f"the plan has no table {name!r}: choose of {', '.join(names)}")
+    return [table for table in tables if not only or table.name in only]
+
+
+def estimate_minutes(unit: Unit, known: Sequence[Outcome] = ()) -> float:
+    """How long a unit takes on one core: as its fellows took, or else by a rule of thumb."""
+    fellows = [
+        outcome.seconds["all"]
+        for outcome in known
+        if outcome.unit.key.protocol == unit.key.protocol
+        and outcome.unit.key.train_on == unit.key.train_on
+        and outcome.unit.settings == unit.settings
+    ]
+    if fellows:
+        return sum(fellows) / len(fellows) / 60
+    settings = unit.settings
+    recordings = sum(CORPORA[corpus].n_files for corpus in unit.key.train_on)
+    clips = recordings * TRAINED_SHARE[unit.key.protocol]
+    if find_protocol(unit.key.protocol).augments_before:
+        clips *= 1 + AugmentConfig().copies
+    epochs = settings.epochs + QAT_FACTOR * settings.qat_epochs
+    return (clips * epochs * SECONDS_A_CLIP_AND_EPOCH[settings.size] + SECONDS_BESIDE) / 60
+
+
+def _table(entry: _Entry) -> PlannedTable:
+    if entry.layout not in (ROWS, QUANTIZATION):
+        raise KeyError(f"layout {entry.layout!r}")
+    rows = tuple(
+        Row(keys[0].test_on, keys[0].train_on, str(variant["label"]), _units(keys, entry, variant))
+        for keys in _divisions(entry)
+        for variant in entry.variants
+    )
+    return PlannedTable(
+        entry.name, entry.title, entry.text, entry.protocol, rows, entry.layout, entry.optional
+    )
+
+
+def _units(
+    keys: Sequence[DivisionKey], entry: _Entry, variant: Mapping[str, Any]
+) -> tuple[Unit, ...]:
+    settings = Settings.from_dict({**entry.settings, **variant["settings"]})
+    return units_of(keys, entry.seeds, settings)
+
+
+def _divisions(entry: _Entry) -> Iterator[tuple[DivisionKey, ...]]:
+    """The divisions that one row sums up, row by row."""
+    names = [find_corpus(name).name for name in entry.corpora]
+    if entry.protocol in ("cross", "loco"):
+        for key in keys_of(entry.protocol, names):
+            yield (key,)
+        return
+    for name in names:
+        yield keys_of(entry.protocol, (name,))

@@ -1,0 +1,263 @@
+"""RESULTS.md, made of the plan and the outcomes that are there, and of nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from book_plan import QUANTIZATION, PlannedTable, Row
+from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING, Outcome
+from edge_ser.evaluation.protocols import find_protocol
+from edge_ser.evaluation.report import (
+    LEAKS,
+    NOTHING,
+    between,
+    folds,
+    headline,
+    markdown_table,
+    notes,
+    points,
+    points_between,
+)
+from edge_ser.evaluation.summary import CONFIDENCE, Summary, summarise
+from edge_ser.metrics import percent
+
+PUBLISHED: Mapping[str, str] = {
+    "TESS": "99.65",
+    "RAVDESS": "94.88",
+    "BanglaSER": "98.12",
+    "SUBESCO": "97.94",
+    "EmoDB": "97.19",
+}
+"""Accuracy in percent that the paper reports (arXiv 2412.10011); it does not describe its folds."""
+
+COMMAND = "python benchmarks/result_book.py --only {}"
+HEADINGS = (
+    "folds",
+    "seeds",
+    "recordings",
+    "INT8 UAR %",
+    f"{CONFIDENCE} % interval",
+    "float32 UAR %",
+    "INT8 - float32, points",
+    "interval",
+    "accuracy %",
+    "macro-F1 %",
+    "INT8 bytes",
+)
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row of the plan, and the figures of it that are there."""
+
+    row: Row
+    summary: Summary | None
+
+
+Filled = Sequence[tuple[PlannedTable, Sequence[FilledRow]]]
+
+
+def fill(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> Filled:
+    """The tables with the figures that are there."""
+    known = {outcome.unit.slug: outcome for outcome in outcomes}
+    filled = []
+    for table in tables:
+        rows = []
+        for row in table.rows:
+            there = [
+                known[unit.slug]
+                for unit in row.units
+                if unit.slug in known and unit.is_done_by(known[unit.slug].unit)
+            ]
+            rows.append(FilledRow(row, summarise(there) if there else None))
+        filled.append((table, rows))
+    return filled
+
+
+def to_markdown(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> str:
+    """The whole page."""
+    filled = fill(tables, outcomes)
+    parts = [
+        "# Results",
+        "Made by `make results` out of [the outcomes](benchmarks/results/book), which hold every "
+        "test recording's probabilities, versions, seeds and folds; "
+        "`python benchmarks/result_book.py --report` makes this page again without computing. "
+        "Figures are of the INT8 TFLite file, with the float32 one beside it; numbers are cut, "
+        "not rounded up.",
+        *_overview(filled),
+    ]
+    for table, rows in filled:
+        parts += [f"## {table.title}", table.text.strip()]
+        parts.append(
+            _quantization(rows, table) if table.layout == QUANTIZATION else _rows(rows, table)
+        )
+        parts += _unfinished(table, rows)
+    parts += ["## How to read it", *_remarks(filled)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(filled: Filled) -> list[str]:
+    """Each corpus under the three protocols, beside what the paper reports."""
+    by_protocol: dict[tuple[str, str], tuple[PlannedTable, FilledRow]] = {}
+    for table, rows in filled:
+        for one in rows:
+            if table.protocol in ("paper", "random", "speaker"):
+                by_protocol.setdefault((one.row.test_on, table.protocol), (table, one))
+    corpora = list(dict.fromkeys(corpus for corpus, _ in by_protocol))
+    lines = []
+    for corpus in corpora:
+        cells = [corpus, PUBLISHED[corpus]]
+        for protocol in ("paper", "random", "speaker"):
+            found = by_protocol.get((corpus, protocol))
+            cells.append(NOTHING if found is None else _in_brief(*found))
+        lines.append(cells)
+    headings = (
+        "corpus",
+        "the paper reports, accuracy %",
+        f"paper protocol ({LEAKS}), accuracy %, UAR %",
+        "random, accuracy %, UAR %",
+        f"speaker, accuracy %, UAR % ({CONFIDENCE} % interval)",
+    )
+    return [
+        "## What the paper's figures mean",
+        "One network, three ways to divide the recordings. The paper protocol hears copies of "
+        "its test recordings in training and chooses the epoch on them; random folds hear other "
+        "recordings of the same people; under the protocol speaker nobody who is tested on was "
+        "ever heard.",
+        markdown_table(headings, lines, 1),
+    ]
+
+
+def _in_brief(table: PlannedTable, one: FilledRow) -> str:
+    if one.summary is None:
+        return f"not computed yet: `{COMMAND.format(table.name)}`"
+    best = headline(one.summary)
+    text = f"{percent(best.accuracy)}, {percent(best.uar)}"
+    if table.protocol == "speaker" and best.uar_interval is not None:
+        text += f" ({between(best.uar_interval)})"
+    if len(one.summary.folds_there) < one.summary.folds:
+        text += f"; {folds(one.summary)} folds"
+    return text + (f"; {LEAKS}" if one.summary.leaks else "")
+
+
+def _names(one: FilledRow, table: PlannedTable) -> tuple[str, ...]:
+    """The cells that say what a row is about."""
+    row = one.row
+    cells = [row.test_on + (f" ({LEAKS})" if find_protocol(table.protocol).leaks else "")]
+    if row.train_on != (row.test_on,):
+        cells.append(" + ".join(row.train_on))
+    if any(other.label for other in table.rows):
+        cells.append(row.label)
+    return tuple(cells)
+
+
+def _name_headings(table: PlannedTable) -> tuple[str, ...]:
+    headings = ["tested on"]
+    if any(row.train_on != (row.test_on,) for row in table.rows):
+        headings.append("trained on")
+    if any(row.label for row in table.rows):
+        headings.append("model")
+    return tuple(headings)
+
+
+def _rows(rows: Sequence[FilledRow], table: PlannedTable) -> str:
+    names, copies = _name_headings(table), find_protocol(table.protocol).augments_before
+    headings = (*names, *HEADINGS, *(("INT8 UAR % of recordings alone",) if copies else ()))
+    lines = []
+    for one in rows:
+        summary = one.summary
+        if summary is None:
+            cells = _not_yet(table, len(headings) - len(names))
+        else:
+            best, whole = headline(summary), summary.variants.get(FLOAT32)
+            cells = (
+                folds(summary),
+                str(len(summary.seeds)),
+                f"{summary.recordings:,}",
+                percent(best.uar),
+                between(best.uar_interval),
+                NOTHING if whole is None else percent(whole.uar),
+                points(best.uar_points),
+                points_between(best.uar_points_interval),
+                percent(best.accuracy),
+                percent(best.macro_f1),
+                f"{best.n_bytes:,}",
+            )
+            if copies:
+                alone = best.uar_recordings
+                cells = (*cells, NOTHING if alone is None else percent(alone))
+        lines.append((*_names(one, table), *cells))
+    return markdown_table(headings, lines, len(names))
+
+
+def _quantization(rows: Sequence[FilledRow], table: PlannedTable) -> str:
+    names = _name_headings(table)
+    headings = [*names, "folds", "seeds", "float32 UAR %"]
+    for kind in ("after training", "in training"):
+        headings += [
+            f"{kind}, UAR %",
+            "to float32, points",
+            f"{CONFIDENCE} % interval",
+            "same label %",
+        ]
+    lines = []
+    for one in rows:
+        if one.summary is None:
+            cells = _not_yet(table, len(headings) - len(names))
+        else:
+            whole = one.summary.variants.get(FLOAT32)
+            cells = (
+                folds(one.summary),
+                str(len(one.summary.seeds)),
+                NOTHING if whole is None else percent(whole.uar),
+            )
+            for variant in (POST_TRAINING, INT8):
+                found = one.summary.variants.get(variant)
+                if found is None:
+                    cells = (*cells, *(NOTHING,) * 4)
+                    continue
+                same = found.same_label
+                cells = (
+                    *cells,
+                    percent(found.uar),
+                    points(found.uar_points),
+                    points_between(found.uar_points_interval),
+                    NOTHING if same is None else percent(same),
+                )
+        lines.append((*_names(one, table), *cells))
+    return markdown_table(headings, lines, len(names))
+
+
+def _not_yet(table: PlannedTable, n: int) -> tuple[str, ...]:
+    return (f"not computed yet: `{COMMAND.format(table.name)}`", *("",) * (n - 1))
+
+
+def _unfinished(table: PlannedTable, rows: Sequence[FilledRow]) -> list[str]:
+    """What is still to come of rows that have figures, in a sentence."""
+    short = [
+        one
+        for one in rows
+        if one.summary is not None
+        and len(one.summary.folds_there) * len(one.summary.seeds) < len(one.row.units)
+    ]
+    if not short:
+        return []
+    return [
+        f"Folds or seeds are missing in {len(short)} of {len(rows)} rows: "
+        f"`{COMMAND.format(table.name)}` completes them."
+    ]
+
+
+def _remarks(filled: Filled) -> list[str]:
+    summaries = [one.summary for _, rows in filled for one in rows if one.summary is not None]
+    lines = notes(summaries) if summaries else []
+    breaches = dict.fromkeys(
+        f"Protocol {summary.protocol}: {breach}."
+        for summary in summaries
+        for breach in summary.breaches
+    )
+    lines += breaches
+    lines.append(
+        f"Computed so far: {sum(summary.minutes for summary in summaries):,.0f} minutes of a "
+        "core, where a piece of work that two tables share counts twice."
+    )
+    return ["\n".join(f"- {line}" for line in lines)]

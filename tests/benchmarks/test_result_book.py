@@ -1,0 +1,147 @@
+"""The result book: a plan that can be counted, a page made of outcomes alone, SUBESCO's row."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_evaluation import write_subesco
+
+from book_plan import PLAN, chosen, estimate_minutes, read_plan
+from book_report import PUBLISHED, to_markdown
+from edge_ser.evaluation.outcome import INT8, read_outcomes
+from edge_ser.evaluation.units import joined
+from edge_ser.metrics import percent
+from firmware_host.errors import EdgeSerError
+from result_book import OUTCOMES, PAGE, main, plan_in_words
+
+FOUR = {"RAVDESS", "EmoDB", "BanglaSER", "TESS"}
+MOST_BYTES_OF_AN_OUTCOME, MOST_BYTES_OF_ALL = 150_000, 8_000_000
+SMALL_PLAN = """
+[[table]]
+name = "subesco"
+title = "SUBESCO"
+text = "One fold is as good as five."
+protocol = "speaker"
+corpora = ["SUBESCO"]
+seeds = [0]
+settings = { size = "tiny", epochs = 1, qat_epochs = 1, batch_size = 15 }
+optional = true
+
+[[table]]
+name = "paper"
+title = "It leaks"
+text = "By definition."
+protocol = "paper"
+corpora = ["SUBESCO", "TESS"]
+seeds = [0]
+settings = { epochs = 1 }
+optional = true
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text(SMALL_PLAN)
+    return path
+
+
+@pytest.fixture
+def book(plan: Path, tmp_path: Path) -> Callable[..., str]:
+    """`book("--only", ...)`: run the script in a folder of its own; what RESULTS.md then says."""
+
+    def run(*arguments: str) -> str:
+        page = tmp_path / "RESULTS.md"
+        places = {"plan-file": plan, "out": tmp_path / "book", "work": tmp_path / "work"}
+        options = [f"--{name}={path}" for name, path in places.items()]
+        main([*options, f"--page={page}", f"--data={tmp_path / 'corpora'}", *arguments])
+        return page.read_text() if page.exists() else ""
+
+    return run
+
+
+def test_the_published_page_is_that_of_the_published_outcomes() -> None:
+    """RESULTS.md was made after the last outcome and the last change of the plan."""
+    assert PAGE.read_text() == to_markdown(read_plan(), read_outcomes(OUTCOMES))
+
+
+def test_published_outcomes_stay_small() -> None:
+    sizes = [path.stat().st_size for path in OUTCOMES.glob("*.json")]
+    assert max(sizes, default=0) < MOST_BYTES_OF_AN_OUTCOME
+    assert sum(sizes) < MOST_BYTES_OF_ALL
+
+
+def test_the_plan_asks_for_every_table_that_is_wanted() -> None:
+    tables = {table.name: table for table in read_plan(PLAN)}
+    for name in ("speaker", "random", "paper"):
+        assert tables[name].protocol == name
+        assert {row.test_on for row in tables[name].rows} == FOUR
+    assert {unit.seed for unit in tables["speaker"].units} == {0, 1, 2}
+    assert len(tables["cross"].rows) == 12 and len(tables["loco"].rows) == 4
+    assert {row.label for row in tables["ablations"].rows} == {
+        "all of it",
+        "without ECA",
+        "without GFB",
+        "without ALFB",
+        "MFCC alone",
+    }
+    assert {unit.settings.size for unit in tables["sizes"].units} == {"tiny", "small", "base"}
+    assert all(unit.settings.post_training for unit in tables["quantization"].units)
+    # What two tables share is done once.
+    together = joined([*tables["speaker"].units, *tables["quantization"].units])
+    assert len(together) == 3 * (5 + 10 + 5 + 2)
+    assert all(estimate_minutes(unit) > 0 for table in tables.values() for unit in table.units)
+
+
+def test_the_plan_is_told_and_nothing_is_computed(
+    book: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book("--plan")
+    said = capsys.readouterr().out
+    assert "subesco" in said and "5 of    5 folds to compute" in said and "fold-minutes" in said
+    assert not (tmp_path / "work").exists() and not (tmp_path / "RESULTS.md").exists()
+
+
+def test_the_page_says_by_which_command_a_row_is_filled(book: Callable[..., str]) -> None:
+    page = book("--report")
+    for name in ("subesco", "paper"):
+        assert f"`python benchmarks/result_book.py --only {name}`" in page
+    for line in page.splitlines():
+        if line.startswith("| TESS"):
+            assert "leaks" in line or PUBLISHED["TESS"] in line
+
+
+def test_subescos_command_fills_its_row(
+    book: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its published layout; killed after some folds the page says how many there are."""
+    (tmp_path / "corpora").mkdir()
+    assert "not computed yet" in book()  # without the corpus it is left out
+    assert "left out, SUBESCO is not here" in capsys.readouterr().out
+    with pytest.raises(EdgeSerError, match="download SUBESCO"):
+        book("--only", "subesco")
+    write_subesco(tmp_path / "corpora")
+    page = book("--only", "subesco", "--jobs", "1")
+    outcomes = read_outcomes(tmp_path / "book")
+    assert len(outcomes) == 5
+    mean = sum(outcome.score(INT8).uar for outcome in outcomes) / 5
+    (row,) = [line for line in page.splitlines() if line.startswith("| SUBESCO | 5 | 1 | 40 |")]
+    assert f"| {percent(mean)} |" in row
+    (tmp_path / "book" / f"{outcomes[2].unit.slug}.json").unlink()
+    page = book("--report")
+    assert "| SUBESCO | 4 of 5 | 1 |" in page
+    assert "missing in 1 of 1 rows: `python benchmarks/result_book.py --only subesco`" in page
+    told = plan_in_words(read_plan(tmp_path / "plan.toml")[:1], tmp_path / "book")
+    assert "1 of    5 folds to compute" in told
+
+
+def test_what_the_plan_cannot_mean_gets_one_sentence(plan: Path) -> None:
+    tables = read_plan(plan)
+    with pytest.raises(EdgeSerError, match="no table 'x': choose of subesco, paper"):
+        chosen(tables, ["x"])
+    plan.write_text(SMALL_PLAN.replace("batch_size = 15", "depth = 3"))
+    with pytest.raises(EdgeSerError, match="no setting 'depth'"):
+        read_plan(plan)
+    plan.write_text("[[table]]\nname = 3\n")
+    with pytest.raises(EdgeSerError, match="is no plan of a result book"):
+        read_plan(plan)

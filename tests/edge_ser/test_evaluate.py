@@ -1,0 +1,350 @@
+"""`edge-ser evaluate`: every recording's probabilities, resumable, over processes and clusters."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_evaluation import OPTIONS, SETTINGS, heard, place_of, unit_of, write_subesco
+from tone_corpus import write_tone_corpus
+
+from convert.checkpoint import read_checkpoint
+from edge_ser.corpora import load_corpus
+from edge_ser.evaluation import spread
+from edge_ser.evaluation.outcome import (
+    FLOAT32,
+    INT8,
+    POST_TRAINING,
+    Heard,
+    Outcome,
+    from_json,
+    outcome_path,
+    read_outcome,
+    to_json,
+)
+from edge_ser.evaluation.protocols import keys_of
+from edge_ser.evaluation.report import LEAKS, to_markdown
+from edge_ser.evaluation.run import RUNS, run_unit
+from edge_ser.evaluation.spread import run_all
+from edge_ser.evaluation.summary import group, summarise
+from edge_ser.evaluation.units import Settings, Unit, joined
+from edge_ser.folds import get_fold, split
+from edge_ser.recipe import make_recipe
+from edge_ser.train import train
+from firmware_host.errors import EdgeSerError
+from firmware_host.probabilities import softmax
+from firmware_host.recognizer import EmotionRecognizer
+
+PATIENCE_SECONDS = 120  # of a test that waits for a subprocess; only a hang reaches it
+MOST_BYTES = 150_000  # of an outcome, which is published
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_subesco(write_tone_corpus(tmp_path_factory.mktemp("corpora")))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluation")
+
+
+@pytest.fixture(scope="module")
+def outcomes(data: Path, folder: Path) -> dict[str, Outcome]:
+    """A fold of three protocols, that of speaker also quantised after training."""
+    units = [unit_of("speaker", post_training=True), unit_of("random")]
+    units.append(unit_of("paper", "SUBESCO"))
+    done = run_all(units, place_of(folder, data))
+    return {outcome.unit.key.protocol: outcome for outcome in done}
+
+
+def edge_ser(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_ser", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+
+
+def test_every_test_recording_is_heard_as_users_hear_it(
+    outcomes: dict[str, Outcome], data: Path, folder: Path
+) -> None:
+    """The stored probabilities and labels are the recogniser's own, file by file."""
+    outcome = outcomes["speaker"]
+    test = split(load_corpus(data, "RAVDESS"), get_fold("RAVDESS", 1)).test
+    assert outcome.names == tuple(clip.path.stem for clip in test)
+    assert outcome.speakers == tuple(clip.speaker for clip in test)
+    assert [outcome.labels[n] for n in outcome.truth] == [clip.emotion for clip in test]
+    assert set(outcome.heard) == {FLOAT32, INT8, POST_TRAINING}
+    models = folder / "work" / RUNS / outcome.unit.slug / "models"
+    for variant, one in outcome.heard.items():
+        recognizer = EmotionRecognizer(models / str(one.file["name"]))
+        for number in (0, 7):
+            said = recognizer.recognize_file(test[number].path)
+            expected = [said.probabilities[label] for label in outcome.labels]
+            np.testing.assert_allclose(one.probabilities[number], expected, atol=1e-4)
+            assert outcome.labels[one.labels[number]] == max(
+                said.probabilities, key=lambda label: said.probabilities[label]
+            )
+        assert one.probabilities.shape == one.untempered.shape == (len(test), 3)
+        assert (variant == FLOAT32) == (one.file["method"] is None)
+    assert "training" in str(outcome.heard[POST_TRAINING].file["method"])
+
+
+def test_its_training_is_that_of_edge_ser_train(
+    outcomes: dict[str, Outcome], data: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Kept features and a protocol around it change no bit of what is learned."""
+    recipe = make_recipe(("RAVDESS",), data, 1, "tiny")
+    config = replace(SETTINGS.config(3, 0), model=recipe.config.model)
+    path = train(
+        recipe.split, recipe.labels, recipe.label_of, config, tmp_path, "plain", recipe.facts
+    )
+    slug = outcomes["speaker"].unit.slug
+    ours = read_checkpoint(folder / "work" / RUNS / slug / f"{slug}.safetensors")
+    theirs = read_checkpoint(path)
+    for name in ("float_tensors", "qat_tensors"):
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        assert set(mine) == set(other)
+        assert all(np.array_equal(mine[key], other[key]) for key in mine)
+    assert ours.training["fold"] == 1 and ours.training["protocol"] == "speaker"
+    assert ours.training["test_speakers"] == theirs.training["test_speakers"]
+
+
+def test_the_paper_protocol_is_labelled_wherever_it_appears(
+    outcomes: dict[str, Outcome], folder: Path
+) -> None:
+    outcome = outcomes["paper"]
+    assert outcome.leaks and not outcomes["random"].leaks and not outcomes["speaker"].leaks
+    assert any("augmented copies of test" in breach for breach in outcome.breaches)
+    assert not outcome.recordings_alone.all() and outcome.recordings_alone.any()
+    stored = json.loads(outcome_path(folder / "outcomes", outcome.unit).read_text())
+    assert stored["leaks"] is True and stored["breaches"]
+    slug = outcome.unit.slug
+    trained = read_checkpoint(folder / "work" / RUNS / slug / f"{slug}.safetensors").training
+    assert any("augmented copies" in breach for breach in trained["breaches"])
+    summary = summarise([outcome])
+    assert summary.leaks and summary.variants[INT8].uar_recordings is not None
+    for line in to_markdown([summary]).splitlines():
+        if line.startswith(("| paper", "## paper")):
+            assert LEAKS in line or line.endswith("leaks")
+    assert "leaks" not in to_markdown([summarise([outcomes["speaker"]])])
+    shared = to_markdown([summarise([outcomes["random"]])])
+    assert "heard in training" in shared and "leaks" not in shared
+
+
+def test_an_outcome_is_small_whole_and_readable(outcomes: dict[str, Outcome], folder: Path) -> None:
+    for outcome in outcomes.values():
+        path = outcome_path(folder / "outcomes", outcome.unit)
+        assert path.stat().st_size < MOST_BYTES
+        again = from_json(path.read_text(), path.name)
+        assert heard(again) == heard(outcome) and again.unit == outcome.unit
+        for one, other in zip(again.heard.values(), outcome.heard.values(), strict=True):
+            np.testing.assert_allclose(one.probabilities, other.probabilities, atol=5e-4)
+            np.testing.assert_allclose(one.untempered, other.untempered, atol=5e-4)
+            np.testing.assert_allclose(one.probabilities.sum(axis=1), 1)
+        data = json.loads(path.read_text())
+        assert {"torch", "numpy", "python", "edge-ser"} <= set(data["machine"]["versions"])
+        assert {"commit", "date", "cpu"} <= set(data["machine"])
+        assert data["scores"][INT8]["uar"] == outcome.score(INT8).uar
+        assert data["seconds"]["all"] >= 0
+    with pytest.raises(EdgeSerError, match="no outcome that this edge-ser can read"):
+        from_json("{}", "x.json")
+
+
+def test_the_largest_outcome_there_will_be_is_small_enough(outcomes: dict[str, Outcome]) -> None:
+    """TESS under the paper protocol: 2800 recordings and copies, seven labels, two files."""
+    random, n = np.random.default_rng(0), 2800
+
+    def some() -> Heard:
+        logits = random.normal(0, 1, (n, 7)) + 6 * np.eye(7)[random.integers(0, 7, n)]
+        tempered, plain = softmax(logits, 1.3), softmax(logits)
+        file = outcomes["paper"].heard[INT8].file
+        return Heard(tempered, plain, plain.argmax(axis=1), file)
+
+    large = replace(
+        outcomes["paper"],
+        labels=tuple("abcdefg"),
+        names=tuple(f"OAF_word{number}_angry~1" for number in range(n)),
+        speakers=("OAF",) * n,
+        truth=random.integers(0, 7, n),
+        heard={FLOAT32: some(), INT8: some()},
+    )
+    assert len(to_json(large)) < MOST_BYTES
+
+
+def test_what_is_there_is_not_computed_again(
+    outcomes: dict[str, Outcome], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what is there with more; but other settings under one name are refused."""
+    monkeypatch.setattr(spread, "run_unit", None)
+    place = place_of(folder, data)
+    done = run_all([unit_of("speaker"), unit_of("speaker", post_training=True)], place)
+    assert [heard(one) for one in done] == [heard(outcomes["speaker"])]
+    with pytest.raises(EdgeSerError, match="other settings"):
+        run_all([unit_of("speaker", epochs=2)], place)
+    assert read_outcome(place.outcomes, unit_of("random", post_training=True)) is None
+
+
+def test_killed_and_started_again_it_ends_the_same(data: Path, tmp_path: Path) -> None:
+    """SIGKILL within the training; the second start goes on and leaves the same outcome.
+
+    Of SUBESCO in its published layout, so that its command is known to work.
+    """
+    options = ["--data", data, "--corpus", "SUBESCO", "--fold", 5, *OPTIONS, "--jobs", 1]
+    options[options.index("--epochs") + 1] = "6"
+    out = tmp_path / "killed"
+    unit = unit_of("speaker", "SUBESCO", 5, epochs=6)
+    log = out / "work" / RUNS / unit.slug / "log.jsonl"
+    command = [sys.executable, "-m", "edge_ser", "evaluate", *map(str, options), "-o", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not log.exists() and first.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert first.poll() is None
+        first.send_signal(signal.SIGKILL)
+    assert not list((out / "outcomes").glob("*.json"))
+    done = edge_ser("evaluate", *options, "-o", out, "--json")
+    assert done.returncode == 0, done.stderr
+    epochs = [json.loads(line)["epoch"] for line in log.read_text().splitlines()]
+    assert len(epochs) <= 6 + 1 + 1  # at most one of them twice, and that of QAT
+    killed = read_outcome(out / "outcomes", unit)
+    whole = run_unit(unit, place_of(tmp_path / "whole", data))
+    assert killed is not None and heard(killed) == heard(whole)
+    (printed,) = json.loads(done.stdout)
+    assert printed["protocol"] == "speaker" and printed["folds_there"] == [5]
+    assert set(killed.speakers) == {"F02", "M01", "M02", "M10"}
+    assert printed["variants"][INT8]["uar"] == killed.score(INT8).uar
+    assert (out / "summary.md").read_text().startswith("# Evaluation")
+
+
+def test_over_processes_and_over_a_cluster_it_is_the_same(
+    outcomes: dict[str, Outcome], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at a time here; and Dask on the loopback: a scheduler, and a worker that computes."""
+    import distributed
+
+    units = [unit_of("speaker"), unit_of("random")]
+    expected = [heard(outcomes["speaker"]), heard(outcomes["random"])]
+    expected[0]["variants"].pop(POST_TRAINING)  # type: ignore[attr-defined]
+    here = run_all(units, place_of(tmp_path / "here", data), jobs=2)
+    assert [heard(outcome) for outcome in here] == expected
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=2,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address=None,
+    ) as cluster:
+        place = place_of(tmp_path / "cluster", None)
+        # The worker has the corpora in a place of its own.
+        monkeypatch.setenv("EDGE_SER_CORPORA", str(data))
+        there = run_all(units[:1], place, scheduler=cluster.scheduler_address)
+        monkeypatch.delenv("EDGE_SER_CORPORA")
+        with pytest.raises(EdgeSerError, match="no folder of corpora was given"):
+            run_all([unit_of("speaker", fold=3)], place, scheduler=cluster.scheduler_address)
+    assert [heard(outcome) for outcome in there] == expected[:1]
+    assert len(list(place.outcomes.glob("*.json"))) == 1
+
+
+def test_without_a_scheduler_there_one_sentence_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(EdgeSerError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        run_all([unit_of("speaker")], place_of(tmp_path, data), scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_process_ends_when_nobody_waits_for_it(data: Path, tmp_path: Path) -> None:
+    """Else it would hold the training's folder against the next start."""
+    unit = unit_of("speaker", epochs=5000)
+    place = place_of(tmp_path, data)
+    task = {
+        "unit": unit.to_dict(),
+        "place": {
+            "outcomes": str(place.outcomes),
+            "work": str(place.work),
+            "data": str(data),
+            "device": "cpu",
+        },
+    }
+    command = [sys.executable, "-m", "edge_ser.evaluation.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(task) + "\n")
+        process.stdin.close()
+        assert process.wait(PATIENCE_SECONDS) != 0
+
+
+def test_seeds_and_folds_are_summed_up(outcomes: dict[str, Outcome]) -> None:
+    """The headline is the mean over folds, then over seeds; seeds that lack a fold stay out."""
+    base = outcomes["speaker"]
+    random = np.random.default_rng(0)
+
+    def made(fold: int, seed: int, share: float) -> Outcome:
+        truth = np.tile([0, 1, 2], 20)
+        labels = np.where(random.random(60) < share, truth, (truth + 1) % 3)
+        one = replace(base.heard[INT8], labels=labels)
+        speakers = tuple(f"{fold}{number}" for number in np.repeat(range(5), 12))
+        names = tuple(f"{fold}-{number}" for number in range(60))
+        return replace(
+            base,
+            unit=Unit(replace(base.unit.key, index=fold), seed, base.unit.settings),
+            names=names,
+            speakers=speakers,
+            truth=truth,
+            heard={FLOAT32: one, INT8: one},
+        )
+
+    grid = [made(fold, seed, 0.4 + 0.2 * fold) for seed in (0, 1) for fold in (1, 2)]
+    summary = summarise([*grid, made(1, 2, 0.0)])
+    assert summary.seeds == (0, 1) and summary.folds_there == (1, 2) and summary.folds == 5
+    int8 = summary.variants[INT8]
+    uars = [[grid[2 * seed + fold].score(INT8).uar for fold in (0, 1)] for seed in (0, 1)]
+    assert int8.uar == pytest.approx(np.mean(uars))
+    assert int8.uar_of_folds == pytest.approx(np.mean(uars, axis=0))
+    assert int8.uar_of_seeds == pytest.approx(np.mean(uars, axis=1))
+    assert np.sum(int8.confusion) == 240
+    assert int8.uar_interval is not None
+    assert int8.uar_interval[0] < int8.uar < int8.uar_interval[1]
+    assert int8.uar_points == 0 and int8.uar_points_interval == (0, 0) and int8.same_label == 1
+    with pytest.raises(EdgeSerError, match="2 evaluations"):
+        summarise([outcomes["random"], outcomes["paper"]])
+    assert len(group([*grid, outcomes["random"]])) == 2
+
+
+def test_settings_of_one_name_may_not_contradict() -> None:
+    unit = unit_of("speaker")
+    more = unit_of("speaker", post_training=True)
+    assert joined([unit, more, unit]) == (more,)
+    with pytest.raises(EdgeSerError, match="asked for twice"):
+        joined([unit, unit_of("speaker", epochs=3)])
+    assert Unit.from_dict(json.loads(json.dumps(more.to_dict()))) == more
+    with pytest.raises(EdgeSerError, match="--post-training"):
+        Settings(qat_epochs=0)
+    with pytest.raises(EdgeSerError, match="no setting 'depth'"):
+        Settings.from_dict({"depth": 3})
+    slugs = {Unit(key).slug for key in keys_of("cross", ("TESS", "EmoDB", "RAVDESS"))}
+    assert len(slugs) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--protocol", "nested", "--corpus", "RAVDESS"], "nested"),
+        (["--corpus", "EmoDB"], "EmoDB"),  # not in the folder
+        (["--corpus", "RAVDESS", "--features", "mfcc,chroma"], "kinds"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(
+    data: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    done = edge_ser("evaluate", "--data", data, "-o", tmp_path, *options)
+    assert done.returncode == 2
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
