@@ -3,21 +3,26 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from convert.architecture import SIZES
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.inspection import read_contents
-from convert.pipeline import Conversion, convert, encode
+from convert.pipeline import Conversion, contract_of, convert, encode
 from convert.report import LARGEST_FLOAT_CONSTANT, check_int8
 from firmware_host.contract import read_contract
 from firmware_host.errors import EdgeSerError
 
-ONNX_LIMIT, TFLITE_LIMIT = 0.35, 0.45
+ONNX_LIMIT, TFLITE_LIMIT = 0.30, 0.35
 """INT8 bytes, at most, of the float32 ONNX file's."""
+
+BYTES = {"tiny": 100_000, "small": 350_000}
+"""Of a size's INT8 TFLite file, contract included, at most."""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,14 @@ def test_int8_files_are_small(conversion: Conversion) -> None:
     sizes = {path.name.removeprefix("untrained."): path.stat().st_size for path in conversion.files}
     assert sizes["int8.onnx"] <= ONNX_LIMIT * sizes["float32.onnx"]
     assert sizes["int8.tflite"] <= TFLITE_LIMIT * sizes["float32.onnx"]
+
+
+@pytest.mark.parametrize("size", BYTES)
+def test_a_size_fits_its_bytes(size: str, checkpoint_of: Callable[..., Checkpoint]) -> None:
+    checkpoint = checkpoint_of(**SIZES[size])
+    graph = build_graph(checkpoint, quantised=True)
+    data = encode(graph, contract_of(checkpoint, graph), "tflite")
+    assert len(data) <= BYTES[size]
 
 
 def test_no_weight_of_an_int8_file_is_float(conversion: Conversion) -> None:
