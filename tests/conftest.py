@@ -6,11 +6,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from convert.checkpoint import Checkpoint, write_checkpoint
-from firmware_host.features import FeatureConfig
 
 REQUIRE_ALL = os.environ.get("EDGE_SER_REQUIRE_ALL") == "1"
 
@@ -41,39 +39,14 @@ def corpora_dir() -> Path:
 def make_checkpoint(**model: object) -> Checkpoint:
     """A whole checkpoint of an untrained network, its grids calibrated on noise."""
     import torch
+    from untrained import untrained_checkpoint
 
-    from convert.architecture import ModelConfig
-    from edge_ser.emotions import SEVEN_EMOTIONS
     from edge_ser.model import EmotionNet
-    from edge_ser.qat import QuantizedEmotionNet, fold
 
     torch.manual_seed(0)
     config = replace(ModelConfig(), **model)  # type: ignore[arg-type]
     net = EmotionNet(config)
-    # A batch in training mode gives batch norm statistics of its own, as a trained one has.
-    batch = torch.randn(16, 320, config.n_features)
-    net(batch)
-    tensors = fold(net.eval())
-    # Untrained logits lie close together: spread them, so that labels mean something.
-    tensors["output.weight"] *= 20.0
-    quantised = QuantizedEmotionNet(config, tensors).eval()
-    quantised.calibrate([batch])
-    return Checkpoint(
-        name="untrained",
-        model=config,
-        labels=SEVEN_EMOTIONS,
-        features=FeatureConfig(),
-        window_frames=320,
-        hop_frames=25,
-        mean=(0.0,) * config.n_features,
-        std=(1.0,) * config.n_features,
-        temperature=1.0,
-        rejection_threshold=0.0,
-        training={"corpora": []},
-        scores=(),
-        float_tensors={name: tensor.numpy() for name, tensor in tensors.items()},
-        qat_tensors={name: np.asarray(t) for name, t in quantised.export().items()},
-    )
+    return untrained_checkpoint(net, torch.randn(16, 320, config.n_features))
 
 
 @pytest.fixture(scope="session")

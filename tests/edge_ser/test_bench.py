@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
+from numpy.typing import NDArray
 from tiny_models import tiny_contract, write_onnx, write_tflite
+from untrained import untrained_checkpoint
 
-from convert.architecture import count_macs, count_parameters
+from convert.architecture import ModelConfig, count_macs, count_parameters
 from convert.checkpoint import Checkpoint, write_checkpoint
 from convert.pipeline import convert
 from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN, ClipChoice, choose_clips
@@ -26,7 +29,9 @@ from edge_ser.corpora import Clip, load_corpus
 from edge_ser.corpora.ravdess import DIGITS
 from edge_ser.emotions import SEVEN_FROM_CANONICAL
 from edge_ser.folds import get_fold
+from edge_ser.model import EmotionNet
 from firmware_host import EmotionRecognizer, read_contract
+from firmware_host.audio import resample
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig, extract
 
@@ -38,38 +43,49 @@ TRAINED = {
     "label_of": dict(SEVEN_FROM_CANONICAL),
 }
 RATE = 22_050  # not the model's
+WINDOW = 320
 PICTURES = re.compile(r"!\[[^]]*\]\(\w+\.svg\)\n\n")
+
+
+def sound_of(number: int, n_samples: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Noise: an emotion, by its number from 1, is a slope of the spectrum."""
+    noise = generator.normal(0, 0.1, n_samples)
+    slope = np.fft.rfftfreq(n_samples, 1 / RATE).clip(100) ** (-number / 6)
+    sound = np.fft.irfft(np.fft.rfft(noise) * slope, n_samples)
+    return np.asarray(sound * 0.3 / np.abs(sound).max())
 
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise named as RAVDESS names its files: an emotion is a slope of the spectrum."""
+    """Sounds named as RAVDESS names its files."""
     root = tmp_path_factory.mktemp("corpora")
     generator = np.random.default_rng(0)
     for actor in (*TEST_ACTORS, TRAINING_ACTOR):
         folder = root / "RAVDESS" / f"Actor_{actor}"
         folder.mkdir(parents=True)
         for number, digits in enumerate(DIGITS, start=1):
-            noise = generator.normal(0, 0.1, int(RATE * generator.uniform(0.8, 4.2)))
-            slope = np.fft.rfftfreq(noise.size, 1 / RATE).clip(100) ** (-number / 6)
-            sound = np.fft.irfft(np.fft.rfft(noise) * slope, noise.size)
-            sound *= 0.3 / np.abs(sound).max()
+            sound = sound_of(number, int(RATE * generator.uniform(0.8, 4.2)), generator)
             name = f"03-01-{digits}-01-01-01-{actor}.wav"
             soundfile.write(folder / name, sound, RATE)
     return root
 
 
 @pytest.fixture(scope="module")
-def trained(checkpoint: Checkpoint) -> Checkpoint:
-    """The untrained network, its input normalised to noise, so that labels vary."""
-    generator = np.random.default_rng(1)
-    noise = [generator.normal(0, 10.0**-power, 16_000) for power in (1, 2, 3)]
-    frames = extract(np.concatenate(noise).astype(np.float32), FeatureConfig())
+def trained() -> Checkpoint:
+    """An untrained network that tells such sounds apart, in some way, so that labels vary."""
+    generator, features = np.random.default_rng(1), FeatureConfig()
+    sounds = [sound_of(number, 4 * RATE, generator) for number in range(1, len(DIGITS) + 1)]
+    windows = np.stack(
+        [extract(resample(s.astype(np.float32), RATE), features)[:WINDOW] for s in sounds]
+    )
+    mean, std = windows.mean(axis=(0, 1)), windows.std(axis=(0, 1))
+    torch.manual_seed(0)
+    batch = torch.from_numpy((windows - mean) / std)
     return replace(
-        checkpoint,
+        untrained_checkpoint(EmotionNet(ModelConfig()), batch, centred=True),
         name="bench-me",
-        mean=tuple(map(float, frames.mean(axis=0))),
-        std=tuple(map(float, frames.std(axis=0) + 1e-3)),
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
         training=TRAINED,
     )
 
