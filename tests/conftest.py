@@ -41,6 +41,7 @@ def make_checkpoint(**model: object) -> Checkpoint:
     import torch
     from untrained import untrained_checkpoint
 
+    from convert.architecture import ModelConfig
     from edge_ser.model import EmotionNet
 
     torch.manual_seed(0)
