@@ -23,9 +23,9 @@ def untrained_checkpoint(net: EmotionNet, batch: torch.Tensor, centred: bool = F
     net(batch)  # in training mode gives batch norm statistics of its own, as a trained one has
     net.eval()
     with torch.no_grad():
-        net.output.weight *= SPREAD
+        net.output.weight.mul_(SPREAD)
         if centred:
-            net.output.bias -= net(batch).mean(dim=0)
+            net.output.bias.sub_(net(batch).mean(dim=0))
     tensors = fold(net)
     quantised = QuantizedEmotionNet(net.config, tensors).eval()
     quantised.calibrate([batch])
