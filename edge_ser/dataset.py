@@ -6,6 +6,7 @@ would recognise: a clip shorter than one is followed by silence, a longer one is
 the hop.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -93,9 +94,9 @@ def _read_one(
     stored = replace(features, kinds=STORED_KINDS)
     samples = np.pad(samples, (0, max(0, at_least - samples.size)))
     copies = [extract(samples, stored).astype(np.float16)]
-    for copy in range(augment.copies if augment else 0):
+    for number in range(augment.copies if augment else 0):
         assert augment is not None
-        key = hashlib.sha256(f"{seed}/{clip.corpus}/{clip.path.name}/{copy}".encode()).digest()
+        key = hashlib.sha256(f"{seed}/{clip.corpus}/{clip.path.name}/{number}".encode()).digest()
         changed = augment_waveform(
             samples, features.sample_rate, augment, int.from_bytes(key[:8], "little")
         )
@@ -150,6 +151,12 @@ class TrainingBatches:
         groups = [(clip.clip.corpus, clip.label) for clip in clips]
         self._weights = torch.tensor([groups.count(group) ** -0.5 for group in groups])
 
+    def with_seed(self, seed: int) -> "TrainingBatches":
+        """The same recordings in another order, augmented in another way."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
+
     def __len__(self) -> int:
         """Batches an epoch: as many draws as there are clips."""
         return max(1, len(self.clips) // self.batch_size)
@@ -180,13 +187,13 @@ class TrainingBatches:
     def _window(self, clip: ClipFeatures, generator: torch.Generator) -> Tensor:
         """A random window of a random copy; a short clip stands anywhere in silence."""
         n_copies = len(clip.copies)
-        copy = clip.copies[int(torch.randint(n_copies, (1,), generator=generator))]
-        spare = len(copy) - self.window_frames
+        frames = clip.copies[int(torch.randint(n_copies, (1,), generator=generator))]
+        spare = len(frames) - self.window_frames
         place = int(torch.randint(abs(spare) + 1, (1,), generator=generator))
         if spare >= 0:
-            return torch.from_numpy(copy[place : place + self.window_frames]).float()
+            return torch.from_numpy(frames[place : place + self.window_frames]).float()
         out = silence(self.features).repeat(self.window_frames, 1)
-        out[place : place + len(copy)] = torch.from_numpy(copy).float()
+        out[place : place + len(frames)] = torch.from_numpy(frames).float()
         return out
 
 

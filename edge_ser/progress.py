@@ -54,7 +54,7 @@ class TrainingProgress:
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
-        stage = STAGE_NAMES[report.stage]
+        stage = STAGE_NAMES.get(report.stage, report.stage)
         note = (
             f"loss {report.loss:.3f}  validation UAR {100 * report.validation_uar:.1f} "
             f"(best {100 * report.best_uar:.1f})"

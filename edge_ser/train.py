@@ -12,7 +12,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ TEACHER = "float/"  # under which the float network stands in the state of the s
 WARMUP_SHARE = 0.05  # of the steps, from zero to the full learning rate
 AVERAGING_EPOCHS = 4  # horizon of the running average of weights
 GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
+TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
 CALIBRATION_BATCHES = 8
 CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 
@@ -63,6 +64,9 @@ class TrainConfig:
         learning_rate, qat_learning_rate: peaks of the two cosine schedules.
         seed: of initialisation, order, augmentation and dropout.
         threads: of torch; results repeat bit for bit only with the same number.
+        teachers: networks of the same form, each with a seed of its own, that are trained first
+            and that the float network then learns from, beside the labels; 0 leaves them out.
+        teachers_share: of the loss, what comes from answering as the teachers do on average.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -80,11 +84,22 @@ class TrainConfig:
     dropout: float = 0.3
     seed: int = 0
     threads: int = 1
+    teachers: int = 0
+    teachers_share: float = 0.7
+
+    def of_teacher(self, number: int) -> "TrainConfig":
+        """Settings of one of the teachers, counted from 1: float training, with another seed."""
+        seed = (self.seed + 1) * TEACHER_SEEDS + number
+        return replace(self, seed=seed, teachers=0, qat_epochs=0)
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch did; handed to the progress display and written to the log."""
+    """What one epoch did; handed to the progress display and written to the log.
+
+    Args:
+        stage: "float", "qat", or "teacher N".
+    """
 
     stage: str
     epoch: int
@@ -248,7 +263,8 @@ class _Trainer:
         torch.manual_seed(config.seed)
         net = EmotionNet(config.model, config.dropout).to(self.device)
         if state.stage == "float":
-            float_uar = self._run_stage(net, self._float_stage(), state)
+            teachers = [self._teacher(number) for number in range(1, config.teachers + 1)]
+            float_uar = self._run_stage(net, self._float_stage(teachers), state)
             kept = {f"{TEACHER}{name}": value for name, value in net.state_dict().items()}
             state = RunState("qat", 0, -1.0, float_uar, kept)
             write_state(self.run, state)
@@ -268,18 +284,51 @@ class _Trainer:
         deployed = QuantizedEmotionNet.from_export(config.model, exported)
         return _Result(deployed, tensors, exported, uars)
 
-    def _float_stage(self) -> "_Stage":
+    def _teacher(self, number: int) -> EmotionNet:
+        """A network that the float one is to learn from; trained, or as it was trained before."""
+        config, tell = self.config.of_teacher(number), self.on_epoch
+        name = f"teacher {number}"
+        run = self.run / name.replace(" ", "-")
+        run.mkdir(exist_ok=True)
+        trainer = _Trainer(
+            config,
+            self.batches.with_seed(config.seed),
+            self.windows,
+            self.validation,
+            run,
+            self.device,
+            (lambda report: tell(replace(report, stage=name))) if tell else None,
+        )
+        net = trainer.run_stages().net
+        assert isinstance(net, EmotionNet)
+        return net.to(self.device)
+
+    def _float_stage(self, teachers: Sequence[EmotionNet]) -> "_Stage":
+        """The labels are learned; and to answer as an ensemble does, which knows them better.
+
+        Source: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
+        their teachers, and surpass them.
+        """
         config, device = self.config, self.device
 
         def loss(net: nn.Module, batch: Batch) -> Tensor:
-            logits = net(batch.inputs.to(device))
+            inputs = batch.inputs.to(device)
+            logits = net(inputs)
             parts = [
                 functional.cross_entropy(
                     logits, labels.to(device), label_smoothing=config.label_smoothing
                 )
                 for labels in (batch.labels, batch.mixed_in)
             ]
-            return batch.share * parts[0] + (1.0 - batch.share) * parts[1]
+            of_labels = batch.share * parts[0] + (1.0 - batch.share) * parts[1]
+            if not teachers:
+                return of_labels
+            with torch.no_grad():
+                wanted = torch.stack([teacher(inputs).softmax(dim=1) for teacher in teachers])
+            got = functional.log_softmax(logits, dim=1)
+            of_teachers = functional.kl_div(got, wanted.mean(dim=0), reduction="batchmean")
+            share = config.teachers_share
+            return (1.0 - share) * of_labels + share * of_teachers
 
         return _Stage(config.epochs, config.learning_rate, config.weight_decay, loss)
 

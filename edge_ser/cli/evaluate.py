@@ -92,6 +92,9 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
     qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,
+    teachers: Annotated[
+        int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
+    ] = 0,
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
     gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,
     alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
@@ -172,6 +175,7 @@ def evaluate(
         batch_size=batch_size,
         learning_rate=learning_rate,
         qat_learning_rate=qat_learning_rate,
+        teachers=teachers,
         post_training=post_training,
     )
     units = units_of(

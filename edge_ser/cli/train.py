@@ -60,6 +60,14 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
     qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    teachers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Networks that are trained first, and that the model learns from beside the "
+            "labels: an ensemble's knowledge in one small network, for as many times the work.",
+        ),
+    ] = 0,
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
     gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,
     alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
@@ -114,6 +122,7 @@ def train(
         qat_learning_rate=qat_learning_rate,
         seed=seed,
         threads=threads,
+        teachers=teachers,
     )
     run = out or Path("runs") / recipe.name
     with TrainingProgress() as progress:

@@ -245,13 +245,17 @@ def _device(asked: str) -> str:
 
 
 def _seconds(run: Path) -> float:
-    """Of all epochs, also those before an interruption; one that was done twice counts once."""
-    seconds: dict[tuple[str, int], float] = {}
-    for line in (run / LOG_FILE).read_text().splitlines():
-        # The line of a moment at which the training was killed may be cut off.
-        with contextlib.suppress(ValueError, KeyError):
-            report = json.loads(line)
-            seconds[report["stage"], report["epoch"]] = report["seconds"]
+    """Of all epochs, also those before an interruption; one that was done twice counts once.
+
+    Teachers have logs of their own, in folders below.
+    """
+    seconds: dict[tuple[Path, str, int], float] = {}
+    for log in run.rglob(LOG_FILE):
+        for line in log.read_text().splitlines():
+            # The line of a moment at which the training was killed may be cut off.
+            with contextlib.suppress(ValueError, KeyError):
+                report = json.loads(line)
+                seconds[log, report["stage"], report["epoch"]] = report["seconds"]
     return sum(seconds.values())
 
 

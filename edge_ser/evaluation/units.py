@@ -23,7 +23,8 @@ class Settings:
         size: a key of `SIZES`.
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
-        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate: as `TrainConfig`.
+        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers: as
+            `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
 
@@ -42,6 +43,7 @@ class Settings:
     batch_size: int = TrainConfig.batch_size
     learning_rate: float = TrainConfig.learning_rate
     qat_learning_rate: float = TrainConfig.qat_learning_rate
+    teachers: int = TrainConfig.teachers
     post_training: bool = False
 
     def __post_init__(self) -> None:
@@ -74,6 +76,7 @@ class Settings:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             qat_learning_rate=self.qat_learning_rate,
+            teachers=self.teachers,
             seed=seed,
         )
 
@@ -90,6 +93,8 @@ class Settings:
             parts.append(f"{self.lstm_scales}-scales")
         if self.kinds != KINDS:
             parts += [kind.replace("_", "") for kind in self.kinds]
+        if self.teachers != TrainConfig.teachers:
+            parts.append(f"{self.teachers}-teachers")
         return "-".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -111,6 +111,39 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
     assert not list(run.glob("*.partial")) or os.name == "nt"
 
 
+def test_teachers_are_trained_first_and_outlive_kills_too(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Killed in a teacher's training and in its pupil's, the same bits; and others than alone."""
+    taught = ("--teachers", "2", "--qat-epochs", "1", "--name", "ravdess-1-tiny")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for log, epoch in ((killed / "teacher-2" / "log.jsonl", 3), (killed / "log.jsonl", 3)):
+        process = subprocess.Popen(command(data, killed, *taught), stderr=subprocess.DEVNULL)
+        try:
+            wait_for(log, "float", epoch)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    ends = [
+        subprocess.run(
+            command(data, run, *taught),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        for run in (killed, whole)
+    ]
+    one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
+    assert "teacher 1: epoch 1 of 16" in ends[1].stderr
+    assert "teacher 1" not in ends[0].stderr  # it was ready
+    weights = {name: value.tobytes() for name, value in one.float_tensors.items()}
+    assert weights == {name: value.tobytes() for name, value in other.float_tensors.items()}
+    alone = read_checkpoint(trained).float_tensors
+    assert weights["output.weight"] != alone["output.weight"].tobytes()
+    assert one.training["config"]["teachers"] == 2
+
+
 def wait_for(log: Path, stage: str, epoch: int) -> None:
     """Until the log says that this epoch is done."""
     deadline = time.monotonic() + PATIENCE_SECONDS
