@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from book_plan import QUANTIZATION, PlannedTable, Row
+from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING, Outcome
 from edge_ser.evaluation.protocols import find_protocol
 from edge_ser.evaluation.report import (
@@ -17,7 +18,7 @@ from edge_ser.evaluation.report import (
     points,
     points_between,
 )
-from edge_ser.evaluation.summary import CONFIDENCE, Summary, summarise
+from edge_ser.evaluation.summary import Summary, summarise
 from edge_ser.metrics import percent
 
 PUBLISHED: Mapping[str, str] = {

@@ -9,6 +9,7 @@ difference. With a single speaker nothing is drawn and there is no interval.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,26 @@ Interval = tuple[float, float]
 Float64 = NDArray[np.float64]
 Folds = Sequence[Sequence[Outcomes]]
 """Outcomes by fold, and in each fold by seed: those of one fold are of the same recordings."""
+
+
+class Recognised(Protocol):
+    """What is drawn from: what was recognised, and by whom it was spoken. `Outcomes` is one.
+
+    Shape:
+        - truth, recognised: (clips,), indices below `n_labels`
+    """
+
+    @property
+    def truth(self) -> Int64: ...
+
+    @property
+    def recognised(self) -> Int64: ...
+
+    @property
+    def speakers(self) -> tuple[str, ...]: ...
+
+    @property
+    def n_labels(self) -> int: ...
 
 
 def resample_speakers(
@@ -108,7 +129,7 @@ def mean_over_folds(folds: Folds) -> FoldMean:
     )
 
 
-def resample_folds(folds: Folds) -> tuple[Float64, Float64]:
+def resample_folds(folds: Sequence[Sequence[Recognised]]) -> tuple[Float64, Float64]:
     """The mean over folds of UAR, and of accuracy, of `RESAMPLES` draws of all their speakers.
 
     In a draw a fold counts by how many of its speakers were drawn, of those it has: with one
@@ -145,7 +166,7 @@ def resample_folds(folds: Folds) -> tuple[Float64, Float64]:
     return uar, accuracy
 
 
-def check_folds(folds: Folds) -> int:
+def check_folds(folds: Sequence[Sequence[Recognised]]) -> int:
     """The number of seeds, which is every fold's.
 
     Raises:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from edge_ser.bootstrap import CONFIDENCE, Interval
 from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING
 from edge_ser.evaluation.protocols import PROTOCOLS
-from edge_ser.evaluation.summary import CONFIDENCE, Interval, Summary, VariantSummary
+from edge_ser.evaluation.summary import Summary, VariantSummary
 from edge_ser.metrics import percent
 
 NOTHING = "-"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ser.bootstrap import Interval, percentile_interval, resample_folds
 from edge_ser.evaluation.outcome import FLOAT32, Outcome
 from edge_ser.evaluation.protocols import n_folds
 from edge_ser.evaluation.units import Settings
@@ -18,10 +19,7 @@ from edge_ser.metrics import score
 from firmware_host.errors import EdgeSerError
 
 Float64 = NDArray[np.float64]
-Interval = tuple[float, float]
-RESAMPLES = 2_000  # of the bootstrap
-SEED = 0
-CONFIDENCE = 95  # per cent
+Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
         labels=first.labels,
         parameters=int(first.training["parameters"]),
         minutes=sum(outcome.seconds["all"] for outcome in flat) / 60,
-        variants={variant: _variant(grid, variant, speakers) for variant in variants},
+        variants={variant: _variant(grid, variant) for variant in variants},
     )
 
 
@@ -165,18 +163,16 @@ def _kind(outcome: Outcome) -> tuple[object, ...]:
     return key.protocol, key.train_on, key.test_on, str(without)
 
 
-def _variant(
-    grid: Sequence[Sequence[Outcome]], variant: str, speakers: Sequence[str]
-) -> VariantSummary:
+def _variant(grid: Sequence[Sequence[Outcome]], variant: str) -> VariantSummary:
     flat = [outcome for of_seed in grid for outcome in of_seed]
     scores = [[outcome.score(variant) for outcome in of_seed] for of_seed in grid]
-    drawn = _drawn(grid, variant, speakers)
+    drawn = _drawn(grid, variant)
     points = interval = same = None
     if variant != FLOAT32 and FLOAT32 in flat[0].heard:
         whole = np.mean([[o.score(FLOAT32).uar for o in of_seed] for of_seed in grid])
         points = 100 * float(np.mean([[s.uar for s in of_seed] for of_seed in scores]) - whole)
         # The same speakers are drawn for both, so that what they share cancels out.
-        interval = _interval(100 * (drawn - _drawn(grid, FLOAT32, speakers)))
+        interval = percentile_interval(100 * (drawn - _drawn(grid, FLOAT32)))
         same = float(
             np.mean(
                 np.concatenate([o.heard[variant].labels == o.heard[FLOAT32].labels for o in flat])
@@ -186,7 +182,7 @@ def _variant(
         variant=variant,
         n_bytes=max(int(outcome.heard[variant].file["bytes"]) for outcome in flat),
         uar=float(np.mean([[s.uar for s in of_seed] for of_seed in scores])),
-        uar_interval=_interval(drawn),
+        uar_interval=percentile_interval(drawn),
         uar_of_folds=tuple(
             float(np.mean([of_seed[fold].uar for of_seed in scores]))
             for fold in range(len(grid[0]))
@@ -216,52 +212,32 @@ def _without_copies(outcomes: Sequence[Outcome], variant: str) -> float | None:
     return float(np.mean(uars))
 
 
-def _drawn(grid: Sequence[Sequence[Outcome]], variant: str, speakers: Sequence[str]) -> Float64:
-    """The headline, mean UAR over folds and seeds, for `RESAMPLES` draws of as many speakers.
+@dataclass(frozen=True)
+class _Heard:
+    """An outcome's recordings as one kind of file heard them, for the bootstrap."""
 
-    Whole speakers are drawn, with replacement (the cluster bootstrap; see
-    `edge_ser.bench.recognition`). In a draw a fold counts as often as its speakers were
-    drawn, relative to how many it has: with each speaker drawn once this is the headline
-    itself, and where a fold is a speaker it is the mean over the speakers drawn.
+    truth: Int64
+    recognised: Int64
+    speakers: tuple[str, ...]
+    n_labels: int
 
-    Shape:
-        - returns: (RESAMPLES,), or (0,) with a single speaker
+
+def _drawn(grid: Sequence[Sequence[Outcome]], variant: str) -> Float64:
+    """The headline, mean UAR over folds and seeds, of each draw of speakers.
+
+    Seed by seed, because random folds of another seed are of other recordings.
     """
-    if len(speakers) < 2:
-        return np.empty(0)
-    place = {speaker: number for number, speaker in enumerate(speakers)}
-    generator = np.random.default_rng(SEED)
-    equal = np.full(len(speakers), 1 / len(speakers))
-    draws = generator.multinomial(len(speakers), equal, size=RESAMPLES)
-    sums = np.zeros(RESAMPLES)
-    for of_seed in grid:
-        total, weights = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-        for outcome in of_seed:
-            n_labels = len(outcome.labels)
-            confusions = np.zeros((len(speakers), n_labels, n_labels))
-            who = np.array([place[speaker] for speaker in outcome.speakers])
-            np.add.at(confusions, (who, outcome.truth, outcome.heard[variant].labels), 1)
-            own = np.unique(who)
-            weight = draws[:, own].sum(axis=1) / len(own)
-            total += weight * _uars(np.tensordot(draws, confusions, axes=1))
-            weights += weight
-        sums += total / weights
-    return sums / len(grid)
-
-
-def _uars(confusions: Float64) -> Float64:
-    """UAR of each; 0 of an empty one. Shape: (n, n_labels, n_labels) to (n,)."""
-    of_class = confusions.sum(axis=2)
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    present = of_class > 0
-    recall = np.divide(right, of_class, out=np.zeros_like(right), where=present)
-    out: Float64 = recall.sum(axis=1) / np.maximum(1, present.sum(axis=1))
-    return out
-
-
-def _interval(values: Float64) -> Interval | None:
-    if not values.size:
-        return None
-    tail = (100 - CONFIDENCE) / 2
-    low, high = np.percentile(values, (tail, 100 - tail))
-    return float(low), float(high)
+    return np.asarray(
+        np.mean(
+            [
+                resample_folds(
+                    [
+                        [_Heard(o.truth, o.heard[variant].labels, o.speakers, len(o.labels))]
+                        for o in of_seed
+                    ]
+                )[0]
+                for of_seed in grid
+            ],
+            axis=0,
+        )
+    )
