@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if not given.report:
         place = Place(given.out, given.work, given.data, given.device, given.jobs)
-        units = joined([unit for table in _possible(wanted, given) for unit in table.units])
+        asked = joined([unit for table in _possible(wanted, given) for unit in table.units])
+        # Every table has its first seed before any has its second.
+        units = sorted(asked, key=lambda unit: unit.seed)
         try:
             run_all(units, place, given.jobs, given.scheduler, _say)
         finally:  # also of what is there when something failed or a person stopped it
