@@ -8,6 +8,7 @@ from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING, Outcome
 from edge_ser.evaluation.protocols import find_protocol
 from edge_ser.evaluation.report import (
+    FIGURES,
     LEAKS,
     NOTHING,
     between,
@@ -31,19 +32,6 @@ PUBLISHED: Mapping[str, str] = {
 """Accuracy in percent that the paper reports (arXiv 2412.10011); it does not describe its folds."""
 
 COMMAND = "python benchmarks/result_book.py --only {}"
-HEADINGS = (
-    "folds",
-    "seeds",
-    "recordings",
-    "INT8 UAR %",
-    f"{CONFIDENCE} % interval",
-    "float32 UAR %",
-    "INT8 - float32, points",
-    "interval",
-    "accuracy %",
-    "macro-F1 %",
-    "INT8 bytes",
-)
 
 
 @dataclass(frozen=True)
@@ -162,7 +150,7 @@ def _name_headings(table: PlannedTable) -> tuple[str, ...]:
 
 def _rows(rows: Sequence[FilledRow], table: PlannedTable) -> str:
     names, copies = _name_headings(table), find_protocol(table.protocol).augments_before
-    headings = (*names, *HEADINGS, *(("INT8 UAR % of recordings alone",) if copies else ()))
+    headings = (*names, *FIGURES, *(("INT8 UAR % of recordings alone",) if copies else ()))
     lines = []
     for one in rows:
         summary = one.summary

@@ -10,11 +10,7 @@ from edge_ser.metrics import percent
 
 NOTHING = "-"
 LEAKS = "**leaks**"
-HEADINGS = (
-    "protocol",
-    "tested on",
-    "trained on",
-    "model",
+FIGURES = (
     "folds",
     "seeds",
     "recordings",
@@ -27,6 +23,9 @@ HEADINGS = (
     "macro-F1 %",
     "INT8 bytes",
 )
+"""Headings of what a summary says; a table puts others before them."""
+
+HEADINGS = ("protocol", "tested on", "trained on", "model", *FIGURES)
 FEW_SPEAKERS = 5
 FIRST_NUMBER = 4
 """The column from which on cells are set to the right."""
