@@ -12,6 +12,7 @@ from edge_ser.evaluation.report import (
     LEAKS,
     NOTHING,
     between,
+    figures,
     folds,
     headline,
     markdown_table,
@@ -157,22 +158,9 @@ def _rows(rows: Sequence[FilledRow], table: PlannedTable) -> str:
         if summary is None:
             cells = _not_yet(table, len(headings) - len(names))
         else:
-            best, whole = headline(summary), summary.variants.get(FLOAT32)
-            cells = (
-                folds(summary),
-                str(len(summary.seeds)),
-                f"{summary.recordings:,}",
-                percent(best.uar),
-                between(best.uar_interval),
-                NOTHING if whole is None else percent(whole.uar),
-                points(best.uar_points),
-                points_between(best.uar_points_interval),
-                percent(best.accuracy),
-                percent(best.macro_f1),
-                f"{best.n_bytes:,}",
-            )
+            cells = figures(summary)
             if copies:
-                alone = best.uar_recordings
+                alone = headline(summary).uar_recordings
                 cells = (*cells, NOTHING if alone is None else percent(alone))
         lines.append((*_names(one, table), *cells))
     return markdown_table(headings, lines, len(names))

@@ -5,12 +5,30 @@ output channels at once, and throw all but one away; XNNPACK's cost less with ei
 fewer places, and onnxruntime needs no transposition for it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from convert.graph import Weight
 
 SIDE_BY_SIDE = 8
 """Channels of a group: as many as kernels compute at once."""
+
+
+def in_groups(weight: Weight, n_channels: int) -> tuple[Weight, int]:
+    """The widest groups that so many channels divide into, and how many channels each has.
+
+    Shape:
+        - values: (1, kernel) to (group, width, group), as (out, width, in)
+    """
+    if n_channels % SIDE_BY_SIDE == 0:
+        return banded(weight), SIDE_BY_SIDE
+    return one_by_one(weight), 1
+
+
+def one_by_one(weight: Weight) -> Weight:
+    """As it is: groups of one channel. Shape of the values: (1, kernel) to (1, kernel, 1)."""
+    return replace(weight, values=weight.values[..., None])
 
 
 def banded(weight: Weight) -> Weight:

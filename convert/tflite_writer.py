@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.channel_groups import SIDE_BY_SIDE, banded
+from convert.channel_groups import in_groups, one_by_one
 from convert.graph import (
     BiLstm,
     ChannelConv,
@@ -155,10 +155,9 @@ class _Lowering:
         """The channels lie along the width, where time is elsewhere; for XNNPACK in groups."""
         x, out = operator.x, operator.out
         n_channels, for_xnnpack = out.shape[0], self.graph.inputs[0].grid is None
-        if for_xnnpack and n_channels % SIDE_BY_SIDE == 0:
-            kernel, group = banded(operator.weight), SIDE_BY_SIDE
-        else:
-            kernel, group = replace(operator.weight, values=operator.weight.values[..., None]), 1
+        kernel, group = one_by_one(operator.weight), 1
+        if for_xnnpack:
+            kernel, group = in_groups(operator.weight, n_channels)
         means = reshape(self.file, self.tensors[x.name], (1, 1, n_channels // group, group))
         scores = convolve(self.file, means, kernel, (x.grid, out.grid), out.name)
         return reshape(self.file, scores, image(out.shape), out.name)

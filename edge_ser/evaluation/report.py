@@ -41,13 +41,19 @@ def headline(summary: Summary) -> VariantSummary:
 
 def row(summary: Summary) -> tuple[str, ...]:
     """Cells under `HEADINGS`."""
-    best = headline(summary)
-    whole = summary.variants.get(FLOAT32)
     return (
         summary.protocol + (f" ({LEAKS})" if summary.leaks else ""),
         summary.test_on,
         trained_on(summary),
         summary.settings.slug,
+        *figures(summary),
+    )
+
+
+def figures(summary: Summary) -> tuple[str, ...]:
+    """Cells under `FIGURES`."""
+    best, whole = headline(summary), summary.variants.get(FLOAT32)
+    return (
         folds(summary),
         str(len(summary.seeds)),
         f"{summary.recordings:,}",
