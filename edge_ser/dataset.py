@@ -8,6 +8,7 @@ the hop.
 
 import copy
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -144,12 +145,15 @@ class TrainingBatches:
     ) -> None:
         if not clips:
             raise EdgeSerError("there are no training clips: choose other corpora or folds")
-        self.clips, self.features, self.window_frames = clips, features, window_frames
+        self.features = features
         self.mean, self.std, self.batch_size, self.seed = mean, std, batch_size, seed
         self.augment = augment
         self._augmenter = FeatureAugmenter(augment, features)
+        self._shelf = _Shelf(clips, features, window_frames)
+        self._labels = torch.tensor([clip.label for clip in clips])
         groups = [(clip.clip.corpus, clip.label) for clip in clips]
-        self._weights = torch.tensor([groups.count(group) ** -0.5 for group in groups])
+        sizes = Counter(groups)
+        self._weights = torch.tensor([sizes[group] ** -0.5 for group in groups])
 
     def with_seed(self, seed: int) -> "TrainingBatches":
         """The same recordings in another order, augmented in another way."""
@@ -159,7 +163,7 @@ class TrainingBatches:
 
     def __len__(self) -> int:
         """Batches an epoch: as many draws as there are clips."""
-        return max(1, len(self.clips) // self.batch_size)
+        return max(1, len(self._labels) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch."""
@@ -168,11 +172,10 @@ class TrainingBatches:
             self._weights, len(self) * self.batch_size, replacement=True, generator=generator
         )
         for chosen in draws.split(self.batch_size):
-            clips = [self.clips[int(index)] for index in chosen]
-            stored = torch.stack([self._window(clip, generator) for clip in clips])
+            stored = self._shelf.windows(chosen, generator)
             inputs = add_cepstra(self._augmenter(stored, generator), self.features)
             inputs = (inputs - self.mean) / self.std
-            labels = torch.tensor([clip.label for clip in clips])
+            labels = self._labels[chosen]
             share = 1.0
             alpha = self.augment.mixup
             if alpha > 0:
@@ -180,21 +183,38 @@ class TrainingBatches:
                 number_seed = int(torch.randint(2**31, (1,), generator=generator))
                 share = float(np.random.default_rng(number_seed).beta(alpha, alpha))
                 share = max(share, 1.0 - share)
-            other = torch.randperm(len(clips), generator=generator)
+            other = torch.randperm(len(chosen), generator=generator)
             mixed = share * inputs + (1 - share) * inputs[other]
             yield Batch(mixed, labels, labels[other], share)
 
-    def _window(self, clip: ClipFeatures, generator: torch.Generator) -> Tensor:
-        """A random window of a random copy; a short clip stands anywhere in silence."""
-        n_copies = len(clip.copies)
-        frames = clip.copies[int(torch.randint(n_copies, (1,), generator=generator))]
-        spare = len(frames) - self.window_frames
-        place = int(torch.randint(abs(spare) + 1, (1,), generator=generator))
-        if spare >= 0:
-            return torch.from_numpy(frames[place : place + self.window_frames]).float()
-        out = silence(self.features).repeat(self.window_frames, 1)
-        out[place : place + len(frames)] = torch.from_numpy(frames).float()
-        return out
+
+class _Shelf:
+    """Every frame of every copy of the clips, end to end, so that a batch is one indexing."""
+
+    def __init__(self, clips: Sequence[ClipFeatures], features: FeatureConfig, window: int) -> None:
+        copies = [copy for clip in clips for copy in clip.copies]
+        quiet = silence(features).half()  # the first frame; what lies outside a copy is that one
+        self._frames = torch.cat([quiet, *(torch.from_numpy(copy) for copy in copies)])
+        lengths = torch.tensor([len(copy) for copy in copies])
+        self._lengths = lengths.view(len(clips), -1)
+        self._starts = (len(quiet) + lengths.cumsum(0) - lengths).view(len(clips), -1)
+        self._offsets = torch.arange(window)
+
+    def windows(self, clips: Tensor, generator: torch.Generator) -> Tensor:
+        """A random window of a random copy of each clip; a short one stands anywhere in silence.
+
+        Shape:
+            - clips: (batch,), indices
+            - returns: (batch, window, n_mels + 2), float32
+        """
+        n = len(clips)
+        chosen = torch.randint(self._lengths.shape[1], (n,), generator=generator)
+        length, start = self._lengths[clips, chosen], self._starts[clips, chosen]
+        spare = length - len(self._offsets)
+        place = (torch.rand(n, generator=generator) * (spare.abs() + 1)).long() * spare.sign()
+        frame = place[:, None] + self._offsets
+        inside = (frame >= 0) & (frame < length[:, None])
+        return self._frames[torch.where(inside, start[:, None] + frame, 0)].float()
 
 
 def silence(features: FeatureConfig) -> Tensor:

@@ -1,14 +1,15 @@
 """What is trained on what: the clips, classes and facts of a training, from its few choices."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from convert.architecture import SIZES, ModelConfig
-from edge_ser.corpora import corpora_root, find_corpus, load_corpus
-from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL, in_corpus_order
+from edge_ser.corpora import Clip, corpora_root, find_corpus, load_corpus
+from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
+from edge_ser.heads import Head, own_heads
 from edge_ser.train import TrainConfig
 from firmware_host.errors import EdgeSerError
 
@@ -23,16 +24,14 @@ class Recipe:
     Args:
         name: of the model.
         split: clips for training, validation and test.
-        labels: classes, in the order of the logits.
-        label_of: canonical emotion to class.
+        heads: classes; one for all corpora, or one for each.
         config: sizes and settings.
         facts: what the checkpoint says of corpora, speakers held out, and terms.
     """
 
     name: str
     split: Split
-    labels: tuple[str, ...]
-    label_of: Mapping[str, str]
+    heads: tuple[Head, ...]
     config: TrainConfig
     facts: Mapping[str, Any]
 
@@ -47,16 +46,23 @@ class Recipe:
 
 
 def make_recipe(
-    corpora: tuple[str, ...], data: Path | None, fold: int, size: str, name: str | None = None
+    corpora: tuple[str, ...],
+    data: Path | None,
+    fold: int,
+    size: str,
+    name: str | None = None,
+    separate: bool = False,
 ) -> Recipe:
     """The recipe for one corpus and fold, or for several corpora at once.
 
     Args:
         corpora: names, in any case. One keeps its own classes and the given fold; several
-            share `SEVEN_EMOTIONS` and hold out the speakers of `folds.joint_split`.
+            share `SEVEN_EMOTIONS`, or have a head each, and hold out the speakers of
+            `folds.joint_split`.
         data: the folder of the corpora; None takes EDGE_SER_CORPORA.
         size: a key of `SIZES`.
         name: of the model; by default made of corpus, fold and size.
+        separate: whether each corpus keeps its own classes, in a head of its own.
 
     Raises:
         EdgeSerError: for an unknown corpus, fold or size, or a corpus that is not there.
@@ -69,25 +75,25 @@ def make_recipe(
     clips = [clip for corpus in names for clip in load_corpus(root, corpus)]
     if len(names) == 1:
         parts, which = split(clips, get_fold(names[0], fold)), str(fold)
-        labels = in_corpus_order({clip.emotion for clip in clips})
-        label_of: Mapping[str, str] = {label: label for label in labels}
     else:
         parts, which = joint_split(clips), JOINT
-        labels, label_of = SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
-    model = ModelConfig(n_labels=len(labels), **SIZES[size])
+    if separate or len(names) == 1:
+        heads = own_heads(clips)
+    else:
+        heads = (Head(tuple(names), SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL),)
+    model = ModelConfig(n_labels=sum(len(head.labels) for head in heads), **SIZES[size])
     facts = {
         "corpora": names,
         "fold": fold if len(names) == 1 else JOINT,
-        "label_of": dict(label_of),
         "test_speakers": _speakers(parts.test),
         "validation_speakers": _speakers(parts.validation),
         "terms": {corpus.name: corpus.terms for corpus in found},
     }
     default = f"{'-'.join(names).lower()}-{which}-{size}"
-    return Recipe(name or default, parts, labels, label_of, TrainConfig(model=model), facts)
+    return Recipe(name or default, parts, heads, TrainConfig(model=model), facts)
 
 
-def _speakers(clips: Any) -> dict[str, list[str]]:
+def _speakers(clips: Iterable[Clip]) -> dict[str, list[str]]:
     speakers: dict[str, set[str]] = {}
     for clip in clips:
         speakers.setdefault(clip.corpus, set()).add(clip.speaker)

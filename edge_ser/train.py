@@ -11,7 +11,8 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +35,8 @@ from edge_ser.dataset import (
     read_clips,
     recognition_windows,
 )
-from edge_ser.folds import Split
+from edge_ser.folds import VALIDATION_TEXT_SHARE, Split
+from edge_ser.heads import Head, Heads
 from edge_ser.metrics import fit_temperature, score
 from edge_ser.model import EmotionNet
 from edge_ser.qat import QuantizedEmotionNet, fold
@@ -47,9 +50,11 @@ WARMUP_SHARE = 0.05  # of the steps, from zero to the full learning rate
 AVERAGING_EPOCHS = 4  # horizon of the running average of weights
 GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
 TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
+VALIDATION_WINDOWS = 256  # recognised at a time
 CALIBRATION_BATCHES = 8
 CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 
+Float32 = NDArray[np.float32]
 ReadClips = Callable[..., list[ClipFeatures]]
 """`edge_ser.dataset.read_clips`, or what gives the same from where it is kept."""
 
@@ -67,6 +72,9 @@ class TrainConfig:
         teachers: networks of the same form, each with a seed of its own, that are trained first
             and that the float network then learns from, beside the labels; 0 leaves them out.
         teachers_share: of the loss, what comes from answering as the teachers do on average.
+        fast: float training in bfloat16 where that is exact enough, its convolutions compiled:
+            twice as fast on a processor with bfloat16 units, and other last bits. It needs a C++
+            compiler.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -86,6 +94,7 @@ class TrainConfig:
     threads: int = 1
     teachers: int = 0
     teachers_share: float = 0.7
+    fast: bool = False
 
     def of_teacher(self, number: int) -> "TrainConfig":
         """Settings of one of the teachers, counted from 1: float training, with another seed."""
@@ -112,8 +121,7 @@ class EpochReport:
 
 def train(
     split: Split,
-    labels: Sequence[str],
-    label_of: Mapping[str, str],
+    heads: Sequence[Head],
     config: TrainConfig,
     run: Path,
     name: str,
@@ -123,13 +131,13 @@ def train(
     on_read: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     read: ReadClips = read_clips,
-) -> Path:
-    """Train, fine-tune with quantization, and write `run/NAME.safetensors`.
+) -> tuple[Path, ...]:
+    """Train, fine-tune with quantization, and write a checkpoint for each head.
 
     Args:
         split: clips for training and validation; the test clips are not touched.
-        labels: classes, in the order of the logits.
-        label_of: canonical emotion to class; clips whose emotion has none are left out.
+        heads: the classes; together they have the `n_labels` of the model, and each corpus of
+            the clips has one.
         run: the folder of this training; made if missing, resumed if interrupted.
         facts: what the checkpoint says of its training beside the settings (corpora, terms).
         device: "cpu" or "cuda".
@@ -137,7 +145,8 @@ def train(
         read: gives the stored features of clips.
 
     Returns:
-        The checkpoint's path.
+        The checkpoints' paths, in the order of the heads: `run/NAME.safetensors` of the only
+        one, else `run/NAME-CORPUS.safetensors`.
 
     Raises:
         EdgeSerError: when the folder holds a training with other settings, or cannot be
@@ -145,9 +154,21 @@ def train(
     """
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    settings = {"name": name, "labels": list(labels), "config": _plain(config), "facts": facts}
+    settings = {
+        "name": name,
+        "heads": [head.to_dict() for head in heads],
+        "config": _plain(config),
+        "facts": facts,
+    }
     open_run(run, settings)
-    train_clips, validation = _read(split, labels, label_of, config, jobs, on_read, read)
+    names = [name]
+    if len(heads) > 1:
+        names = [f"{name}-{'-'.join(head.corpora)}".lower() for head in heads]
+    paths = tuple(run / f"{of_head}.safetensors" for of_head in names)
+    if all(path.exists() for path in paths):
+        return paths
+    rows = Heads(heads)
+    train_clips, validation_clips = _read(split, rows, config, jobs, on_read, read)
     mean, std = normalisation(train_clips, config.features)
     batches = TrainingBatches(
         train_clips,
@@ -162,37 +183,43 @@ def train(
     windows = [
         (recognition_windows(c, config.features, config.window_frames, config.hop_frames) - mean)
         / std
-        for c in validation
+        for c in validation_clips
     ]
-    trainer = _Trainer(config, batches, windows, validation, run, device, on_epoch)
+    validation = _Validation(rows, validation_clips, windows)
+    trainer = _Trainer(config, rows, batches, validation, run, device, on_epoch)
     result = trainer.run_stages()
-    logits = [np.asarray(_logits(result.net, w, "cpu"), np.float64) for w in windows]
-    checkpoint = Checkpoint(
-        name=name,
-        model=config.model,
-        labels=tuple(labels),
-        features=config.features,
-        window_frames=config.window_frames,
-        hop_frames=config.hop_frames,
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
-        temperature=fit_temperature(logits, [c.label for c in validation]),
-        rejection_threshold=0.0,
-        training={
-            **facts,
-            "seed": config.seed,
-            "config": settings["config"],
-            "clips": len(train_clips),
-            "validation_uar": result.uars,
-            "versions": versions(),
-        },
-        scores=(),
-        float_tensors={k: v.cpu().numpy() for k, v in result.float_tensors.items()},
-        qat_tensors={k: v.numpy() for k, v in result.qat_tensors.items()},
-    )
-    path = run / f"{name}.safetensors"
-    write_checkpoint(path, checkpoint)
-    return path
+    logits = validation.logits(result.net, "cpu")
+    for path, of_head, head, own in zip(paths, names, rows.heads, rows.rows, strict=True):
+        judged = _judged(head, validation_clips)
+        checkpoint = Checkpoint(
+            name=of_head,
+            model=replace(config.model, n_labels=len(head.labels)),
+            labels=head.labels,
+            features=config.features,
+            window_frames=config.window_frames,
+            hop_frames=config.hop_frames,
+            mean=tuple(map(float, mean)),
+            std=tuple(map(float, std)),
+            temperature=fit_temperature(
+                [np.asarray(logits[i][:, own], np.float64) for i in judged],
+                [validation_clips[i].label - own.start for i in judged],
+            ),
+            rejection_threshold=0.0,
+            training={
+                **facts,
+                "label_of": dict(head.label_of),
+                "seed": config.seed,
+                "config": settings["config"],
+                "clips": len(train_clips),
+                "validation_uar": result.uars,
+                "versions": versions(),
+            },
+            scores=(),
+            float_tensors=_of_head(result.float_tensors, own),
+            qat_tensors=_of_head(result.qat_tensors, own),
+        )
+        write_checkpoint(path, checkpoint)
+    return paths
 
 
 def versions() -> dict[str, str]:
@@ -204,22 +231,42 @@ def versions() -> dict[str, str]:
     }
 
 
-def clip_uar(
-    model: nn.Module, windows: Sequence[Tensor], clips: Sequence[ClipFeatures], device: str
-) -> float:
-    """UAR over clips, each recognised by the mean probability of its windows.
+class _Validation:
+    """Clips that nothing is trained on, each recognised by the mean over its windows.
 
-    With several corpora it is the mean of each one's UAR, so that a large one does not
-    drown the others.
+    Args:
+        windows: of each clip, normalised. Shape: (windows, frames, n_features)
     """
-    recognised = [label_of(np.asarray(_logits(model, w, device))) for w in windows]
-    n_labels = 1 + max(*recognised, *(clip.label for clip in clips))
-    uars = []
-    for corpus in sorted({clip.clip.corpus for clip in clips}):
-        chosen = [i for i, clip in enumerate(clips) if clip.clip.corpus == corpus]
-        truth = [clips[i].label for i in chosen]
-        uars.append(score(truth, [recognised[i] for i in chosen], n_labels).uar)
-    return float(np.mean(uars))
+
+    def __init__(
+        self, heads: Heads, clips: Sequence[ClipFeatures], windows: Sequence[Tensor]
+    ) -> None:
+        self.heads, self.clips = heads, clips
+        self._windows = torch.cat(list(windows))
+        self._counts = [len(of_clip) for of_clip in windows]
+
+    def logits(self, net: nn.Module, device: str) -> list[Float32]:
+        """Of each clip's windows. Shape of each: (windows, rows), float32."""
+        # Eager: compiled code is for the batches of training, whose number of windows is fixed.
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            parts = [
+                net(some.to(device)).float().cpu()
+                for some in self._windows.split(VALIDATION_WINDOWS)
+            ]
+        return [part.numpy() for part in torch.cat(parts).split(self._counts)]
+
+    def uar(self, net: nn.Module, device: str) -> float:
+        """The mean of the corpora's UAR, so that a large one does not drown the others."""
+        recognised = []
+        for clip, logits in zip(self.clips, self.logits(net, device), strict=True):
+            rows = self.heads.rows_of(clip.label)
+            recognised.append(rows.start + label_of(logits[:, rows]))
+        uars = []
+        for corpus in sorted({clip.clip.corpus for clip in self.clips}):
+            chosen = [i for i, clip in enumerate(self.clips) if clip.clip.corpus == corpus]
+            truth = [self.clips[i].label for i in chosen]
+            uars.append(score(truth, [recognised[i] for i in chosen], len(self.heads)).uar)
+        return float(np.mean(uars))
 
 
 @dataclass(frozen=True)
@@ -245,15 +292,15 @@ class _Trainer:
     def __init__(
         self,
         config: TrainConfig,
+        heads: Heads,
         batches: TrainingBatches,
-        windows: Sequence[Tensor],
-        validation: Sequence[ClipFeatures],
+        validation: _Validation,
         run: Path,
         device: str,
         on_epoch: Callable[[EpochReport], None] | None,
     ) -> None:
-        self.config, self.batches, self.device = config, batches, device
-        self.windows, self.validation = windows, validation
+        self.config, self.heads, self.batches = config, heads, batches
+        self.validation, self.device = validation, device
         self.run, self.on_epoch = run, on_epoch
 
     def run_stages(self) -> _Result:
@@ -262,6 +309,8 @@ class _Trainer:
         state = read_state(self.run)
         torch.manual_seed(config.seed)
         net = EmotionNet(config.model, config.dropout).to(self.device)
+        if config.fast:
+            net.local.compile()
         if state.stage == "float":
             teachers = [self._teacher(number) for number in range(1, config.teachers + 1)]
             float_uar = self._run_stage(net, self._float_stage(teachers), state)
@@ -292,8 +341,8 @@ class _Trainer:
         run.mkdir(exist_ok=True)
         trainer = _Trainer(
             config,
+            self.heads,
             self.batches.with_seed(config.seed),
-            self.windows,
             self.validation,
             run,
             self.device,
@@ -309,26 +358,31 @@ class _Trainer:
         Source: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
         their teachers, and surpass them.
         """
-        config, device = self.config, self.device
+        config, device, heads = self.config, self.device, self.heads
 
         def loss(net: nn.Module, batch: Batch) -> Tensor:
             inputs = batch.inputs.to(device)
-            logits = net(inputs)
-            parts = [
-                functional.cross_entropy(
-                    logits, labels.to(device), label_smoothing=config.label_smoothing
-                )
-                for labels in (batch.labels, batch.mixed_in)
-            ]
-            of_labels = batch.share * parts[0] + (1.0 - batch.share) * parts[1]
-            if not teachers:
-                return of_labels
-            with torch.no_grad():
-                wanted = torch.stack([teacher(inputs).softmax(dim=1) for teacher in teachers])
-            got = functional.log_softmax(logits, dim=1)
-            of_teachers = functional.kl_div(got, wanted.mean(dim=0), reduction="batchmean")
-            share = config.teachers_share
-            return (1.0 - share) * of_labels + share * of_teachers
+            with _arithmetic(device, config.fast):
+                logits = net(inputs)
+                with torch.no_grad():
+                    taught = [teacher(inputs).float() for teacher in teachers]
+            logits = logits.float()
+            total: Tensor = logits.new_zeros(())
+            for weight, labels in (
+                (batch.share, batch.labels.to(device)),
+                (1.0 - batch.share, batch.mixed_in.to(device)),
+            ):
+                part = heads.cross_entropy(logits, labels, config.label_smoothing)
+                if taught:
+                    wanted = torch.stack([heads.probabilities(t, labels) for t in taught])
+                    of_teachers = functional.kl_div(
+                        heads.log_softmax(logits, labels),
+                        wanted.mean(dim=0),
+                        reduction="batchmean",
+                    )
+                    part = torch.lerp(part, of_teachers, config.teachers_share)
+                total = total + weight * part
+            return total
 
         return _Stage(config.epochs, config.learning_rate, config.weight_decay, loss)
 
@@ -338,14 +392,13 @@ class _Trainer:
         Not the labels again: the INT8 file is then the same model as the float file, and
         what sets them apart is the quantisation alone (distillation, arXiv 1503.02531).
         """
-        config, device = self.config, self.device
+        config, device, heads = self.config, self.device, self.heads
 
         def loss(net: nn.Module, batch: Batch) -> Tensor:
             inputs = batch.inputs.to(device)
             with torch.no_grad():
-                wanted = functional.log_softmax(teacher(inputs), dim=1)
-            got = functional.log_softmax(net(inputs), dim=1)
-            return functional.kl_div(got, wanted, reduction="batchmean", log_target=True)
+                wanted = teacher(inputs)
+            return heads.divergence(net(inputs), wanted)
 
         return _Stage(config.qat_epochs, config.qat_learning_rate, 0.0, loss, teacher)
 
@@ -381,7 +434,7 @@ class _Trainer:
                 losses.append(float(loss.detach()))
             own = {name: value.clone() for name, value in net.state_dict().items()}
             net.load_state_dict(average)
-            uar = clip_uar(net.eval(), self.windows, self.validation, self.device)
+            uar = self.validation.uar(net.eval(), self.device)
             net.load_state_dict(own)
             # A network that follows a teacher is closest to it at the end: nothing to choose.
             if uar >= state.best_uar or stage.teacher is not None:
@@ -438,24 +491,42 @@ def _average_into(average: dict[str, Tensor], current: Mapping[str, Tensor], dec
             average[name].copy_(value)
 
 
-@torch.no_grad()
-def _logits(model: nn.Module, windows: Tensor, device: str) -> Tensor:
-    logits: Tensor = model(windows.to(device)).float().cpu()
-    return logits
+@contextmanager
+def _arithmetic(device: str, fast: bool) -> Iterator[None]:
+    """Where a network is evaluated: in float32, or faster and less exact."""
+    with torch.autocast(device, torch.bfloat16, enabled=fast):
+        yield
+
+
+def _of_head(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, NDArray[Any]]:
+    """The network with the rows of one head as its output layer."""
+    return {
+        name: (value[rows].contiguous() if name.startswith("output.") else value).cpu().numpy()
+        for name, value in tensors.items()
+    }
+
+
+def _judged(head: Head, clips: Sequence[ClipFeatures]) -> list[int]:
+    """The validation clips that say how certain a head may be, by index.
+
+    Those of speakers that were never heard; a corpus whose validation side is other texts of
+    training speakers counts only where there is nothing else.
+    """
+    own = [i for i, clip in enumerate(clips) if clip.clip.corpus in head.corpora]
+    unheard = [i for i in own if clips[i].clip.corpus not in VALIDATION_TEXT_SHARE]
+    return unheard or own
 
 
 def _read(
     split: Split,
-    labels: Sequence[str],
-    label_of: Mapping[str, str],
+    heads: Heads,
     config: TrainConfig,
     jobs: int,
     on_read: Callable[[int, int], None] | None,
     read: ReadClips,
 ) -> tuple[list[ClipFeatures], list[ClipFeatures]]:
-    index = {label: number for number, label in enumerate(labels)}
     sides = [
-        [clip for clip in side if label_of.get(clip.emotion) in index]
+        [(clip, row) for clip in side if (row := heads.row_of(clip)) is not None]
         for side in (split.train, split.validation)
     ]
     total, before = sum(map(len, sides)), 0
@@ -469,8 +540,8 @@ def _read(
             if on_read:
                 on_read(before + done, total)
 
-        numbers = [index[label_of[clip.emotion]] for clip in side]
-        out.append(read(side, numbers, config.features, augment, config.seed, at_least, jobs, tell))
+        clips, rows = [clip for clip, _ in side], [row for _, row in side]
+        out.append(read(clips, rows, config.features, augment, config.seed, at_least, jobs, tell))
         before += len(side)
     return out[0], out[1]
 

@@ -70,6 +70,14 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    jointly: Annotated[
+        bool,
+        typer.Option(
+            "--jointly",
+            help="speaker: train on all the corpora named together, each with a head of its own, "
+            "for a test on each.",
+        ),
+    ] = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -95,6 +103,9 @@ def evaluate(
     teachers: Annotated[
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Compiled and in bfloat16, as in train.")
+    ] = False,
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
     gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,
     alfb: Annotated[bool, typer.Option("--alfb/--no-alfb", help="The convolutions.")] = True,
@@ -176,10 +187,11 @@ def evaluate(
         learning_rate=learning_rate,
         qat_learning_rate=qat_learning_rate,
         teachers=teachers,
+        fast=fast,
         post_training=post_training,
     )
     units = units_of(
-        keys_of(protocol, corpus or (), test_corpus, fold or ()), seed or [0], settings
+        keys_of(protocol, corpus or (), test_corpus, fold or (), jointly), seed or [0], settings
     )
     if scheduler is None:
         corpora_root(data)  # now, not after the first process has started

@@ -26,8 +26,16 @@ from edge_ser.evaluation.duplicates import (
     near_duplicates,
     near_duplicates_across,
 )
-from edge_ser.folds import TEST_SPEAKERS, Split, get_fold, split, validation_texts
+from edge_ser.folds import (
+    TEST_SPEAKERS,
+    Split,
+    get_fold,
+    joint_folds,
+    joint_split,
+    validation_texts,
+)
 from edge_ser.guard import IN_WORDS, LEAKS, Breach, check_disjoint, copy_number
+from edge_ser.heads import Head, own_heads
 from firmware_host.errors import EdgeSerError
 
 RANDOM_FOLDS = 5
@@ -108,7 +116,9 @@ class DivisionKey:
 
     Args:
         protocol: a key of `PROTOCOLS`.
-        train_on: corpora, sorted as given; one for speaker, random, paper and cross.
+        train_on: corpora, as given. One for random, paper and cross. Several for speaker are
+            trained on jointly, each with a head of its own, by the folds of `joint_folds`; the
+            one to test on is among them.
         test_on: the corpus of the test side.
         index: of the fold, from 1; 1 where a protocol has no folds.
     """
@@ -129,7 +139,25 @@ class DivisionKey:
             return f"cross-{self.train_on[0]}-{self.test_on}".lower()
         if self.protocol == "loco":
             return f"loco-{self.test_on}".lower()
-        return f"{self.protocol}-{self.test_on}-{self.index}".lower()
+        joint = "-joint" if self.is_joint else ""
+        return f"{self.protocol}-{self.test_on}-{self.index}{joint}".lower()
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether people of several corpora are trained on, those of the test corpus among them."""
+        return self.protocol == "speaker" and len(self.train_on) > 1
+
+    @property
+    def training_slug(self) -> str:
+        """Names the training, which divisions of a joint one share.
+
+        >>> both = ("RAVDESS", "EmoDB")
+        >>> {DivisionKey("speaker", both, corpus, 3).training_slug for corpus in both}
+        {'speaker-joint-ravdess-emodb-3'}
+        """
+        if not self.is_joint:
+            return self.slug
+        return f"{self.protocol}-joint-{'-'.join(self.train_on)}-{self.index}".lower()
 
     @property
     def in_words(self) -> str:
@@ -140,7 +168,8 @@ class DivisionKey:
         """
         if self.protocol in ("cross", "loco"):
             return f"{' + '.join(self.train_on)} to {self.test_on}"
-        return f"{self.test_on}, fold {self.index}"
+        jointly = f" ({' + '.join(self.train_on)} jointly)" if self.is_joint else ""
+        return f"{self.test_on}, fold {self.index}{jointly}"
 
 
 @dataclass(frozen=True)
@@ -148,18 +177,28 @@ class Division:
     """Recordings on three sides, and what is known of them. `divide` makes and guards it.
 
     Args:
-        labels: classes, in the order of the logits.
-        label_of: canonical emotion to class; clips of other emotions are on no side.
+        split: its test side holds what is tested of every corpus in a joint training;
+            `tested` is what this division tests.
+        heads: classes; one for each corpus of a joint training.
         breaches: those that the guard found, all declared by the protocol.
         facts: counts and remarks, as plain JSON types.
     """
 
     key: DivisionKey
     split: Split
-    labels: tuple[str, ...]
-    label_of: Mapping[str, str]
+    heads: tuple[Head, ...]
     breaches: tuple[Breach, ...]
     facts: Mapping[str, Any]
+
+    @property
+    def head(self) -> Head:
+        """The one of the corpus that is tested on."""
+        return next(head for head in self.heads if self.key.test_on in head.corpora)
+
+    @property
+    def tested(self) -> tuple[Clip, ...]:
+        """The recordings that are tested on."""
+        return tuple(clip for clip in self.split.test if clip.corpus == self.key.test_on)
 
 
 def find_protocol(name: str) -> Protocol:
@@ -178,6 +217,7 @@ def keys_of(
     corpora: Sequence[str],
     test_corpus: str | None = None,
     folds: Sequence[int] = (),
+    jointly: bool = False,
 ) -> tuple[DivisionKey, ...]:
     """All divisions of a protocol.
 
@@ -187,12 +227,17 @@ def keys_of(
             or `test_corpus` alone; `FOUR_CORPORA` where none is named.
         test_corpus: of cross and loco.
         folds: only these, from 1; all by default.
+        jointly: speaker alone: train on all the corpora together for a test on each.
 
     Raises:
         EdgeSerError: for an unknown protocol, corpus or fold, or corpora that the protocol
             cannot use.
     """
     find_protocol(protocol)
+    if jointly and protocol != "speaker":
+        raise EdgeSerError(
+            f"the protocol {protocol} trains on what it trains on: joint training is for speaker"
+        )
     names = list(dict.fromkeys(find_corpus(name).name for name in corpora))
     target = None if test_corpus is None else find_corpus(test_corpus).name
     if protocol == "loco":
@@ -208,7 +253,7 @@ def keys_of(
                 "--test-corpus out, or choose cross or loco"
             )
         keys = [
-            DivisionKey(protocol, (name,), name, index)
+            DivisionKey(protocol, tuple(names) if jointly else (name,), name, index)
             for name in names
             for index in range(1, n_folds(protocol, name) + 1)
         ]
@@ -250,7 +295,7 @@ def divide(key: DivisionKey, clips: Sequence[Clip], digests: Mapping[Any, str]) 
     for corpus in (*key.train_on, key.test_on):
         if corpus not in by_corpus:
             raise EdgeSerError(f"{key.in_words} needs recordings of {corpus}, and none were given")
-    parts, labels, label_of = RULES[key.protocol](key, by_corpus, digests)
+    parts, heads = RULES[key.protocol](key, by_corpus, digests)
     for name, side in parts.sides.items():
         if not side:
             raise EdgeSerError(
@@ -260,7 +305,7 @@ def divide(key: DivisionKey, clips: Sequence[Clip], digests: Mapping[Any, str]) 
     found = check_disjoint(parts, protocol.declares, digests)
     # What the protocol declares of itself stays said, where one corpus happens to lack it.
     breaches = tuple(b for b in Breach if b in found or b in protocol.declares & LEAKS)
-    return Division(key, parts, labels, label_of, breaches, _facts(parts, breaches, digests))
+    return Division(key, parts, heads, breaches, _facts(key, parts, breaches, digests))
 
 
 def deal(groups: Sequence[tuple[Clip, ...]], hands: int) -> list[list[Clip]]:
@@ -318,13 +363,14 @@ def _loco_keys(names: Sequence[str], target: str | None) -> list[DivisionKey]:
     ]
 
 
-Sides = tuple[Split, tuple[str, ...], Mapping[str, str]]
+Sides = tuple[Split, tuple[Head, ...]]
 ByCorpus = Mapping[str, Sequence[Clip]]
 
 
 def _by_speaker(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
-    clips = by_corpus[key.test_on]
-    return split(clips, get_fold(key.test_on, key.index)), *_own_labels(clips)
+    clips = [clip for corpus in key.train_on for clip in by_corpus[corpus]]
+    folds = joint_folds(key.train_on, key.index)
+    return joint_split(clips, folds), own_heads(clips)
 
 
 def _by_chance(key: DivisionKey, by_corpus: ByCorpus, digests: Mapping[Any, str]) -> Sides:
@@ -334,28 +380,28 @@ def _by_chance(key: DivisionKey, by_corpus: ByCorpus, digests: Mapping[Any, str]
     rest = groups_of_duplicates(list(chain.from_iterable(hands)), digests)
     validation, *train = deal(rest, RANDOM_VALIDATION_HANDS)
     parts = Split(tuple(chain.from_iterable(train)), tuple(validation), tuple(test))
-    return parts, *_own_labels(clips)
+    return parts, own_heads(clips)
 
 
 def _as_in_the_paper(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
     clips = by_corpus[key.test_on]
     hands = deal([(clip,) for clip in clips], RANDOM_FOLDS)
     test = tuple(hands.pop(key.index - 1))
-    return Split(tuple(chain.from_iterable(hands)), test, test), *_own_labels(clips)
+    return Split(tuple(chain.from_iterable(hands)), test, test), own_heads(clips)
 
 
 def _across(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
     labels = _shared(key.train_on[0], key.test_on)
-    return _onto_another(key, by_corpus, labels, {label: label for label in labels})
+    label_of = {label: label for label in labels}
+    return _onto_another(key, by_corpus, Head((*key.train_on, key.test_on), labels, label_of))
 
 
 def _one_left_out(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
-    return _onto_another(key, by_corpus, SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL)
+    corpora = (*key.train_on, key.test_on)
+    return _onto_another(key, by_corpus, Head(corpora, SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL))
 
 
-def _onto_another(
-    key: DivisionKey, by_corpus: ByCorpus, labels: tuple[str, ...], label_of: Mapping[str, str]
-) -> Sides:
+def _onto_another(key: DivisionKey, by_corpus: ByCorpus, head: Head) -> Sides:
     """Train and validate on some corpora, each by speakers of its own; test on all of another."""
     train: list[Clip] = []
     validation: list[Clip] = []
@@ -367,10 +413,10 @@ def _onto_another(
             held_out = clip.speaker in fold.validation_speakers or clip.text in texts
             (validation if held_out else train).append(clip)
     sides = (
-        tuple(clip for clip in side if label_of.get(clip.emotion) in labels)
+        tuple(clip for clip in side if head.label_of.get(clip.emotion) in head.labels)
         for side in (train, validation, by_corpus[key.test_on])
     )
-    return Split(*sides), labels, label_of
+    return Split(*sides), (head,)
 
 
 RULES: Mapping[str, Callable[[DivisionKey, ByCorpus, Mapping[Any, str]], Sides]] = {
@@ -382,17 +428,14 @@ RULES: Mapping[str, Callable[[DivisionKey, ByCorpus, Mapping[Any, str]], Sides]]
 }
 
 
-def _own_labels(clips: Sequence[Clip]) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    labels = in_corpus_order({clip.emotion for clip in clips})
-    return labels, {label: label for label in labels}
-
-
 def _shared(one: str, other: str) -> tuple[str, ...]:
     """Emotions that both corpora label, by their canonical names."""
     return in_corpus_order(set(find_corpus(one).emotions) & set(find_corpus(other).emotions))
 
 
-def _facts(parts: Split, breaches: Sequence[Breach], digests: Mapping[Any, str]) -> dict[str, Any]:
+def _facts(
+    key: DivisionKey, parts: Split, breaches: Sequence[Breach], digests: Mapping[Any, str]
+) -> dict[str, Any]:
     everything = [clip for side in parts.sides.values() for clip in side]
     # The paper protocol's validation side is its test side: each recording counts once.
     once = [clip for clip in dict.fromkeys(everything) if not copy_number(clip.path)]
@@ -413,7 +456,12 @@ def _facts(parts: Split, breaches: Sequence[Breach], digests: Mapping[Any, str])
         "near_duplicates": {
             "recordings_with_another_take": near_duplicates(once),
             "test_recordings_with_a_take_in_training": near_duplicates_across(
-                [clip for clip in parts.test if not copy_number(clip.path)], parts.train
+                [
+                    clip
+                    for clip in parts.test
+                    if clip.corpus == key.test_on and not copy_number(clip.path)
+                ],
+                parts.train,
             ),
         },
         "breaches": [IN_WORDS[breach] for breach in breaches],

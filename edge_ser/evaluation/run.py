@@ -91,21 +91,20 @@ def run_unit(
             something with other settings.
     """
     say = tell or (lambda _what, _done, _all: None)
-    run = place.work / RUNS / unit.slug
+    run = place.work / RUNS / unit.training_slug
     with locked(run / "lock"):
         if (done := read_outcome(place.outcomes, unit)) is not None:
             return done
         started = time.monotonic()
         material = gather(unit, place, say)
         division = material.division
-        config = _config_of(unit, len(division.labels))
-        trained = train(
+        config = _config_of(unit, sum(len(head.labels) for head in division.heads))
+        checkpoints = train(
             division.split,
-            division.labels,
-            division.label_of,
+            division.heads,
             config,
             run,
-            unit.slug,
+            unit.training_slug,
             _facts(unit, division),
             device=_device(place.device),
             jobs=place.jobs,
@@ -113,24 +112,24 @@ def run_unit(
             on_epoch=on_epoch,
             read=material.store.read,
         )
+        trained = checkpoints[division.heads.index(division.head)]
         after_training = time.monotonic()
         files = _convert(unit, trained, division, run / "models", say)
+        tested, head = division.tested, division.head
         heard = hear(
             list(files.values()),
-            [clip.path for clip in division.split.test],
+            [clip.path for clip in tested],
             lambda done, total: say("hearing test recordings", done, total),
         )
-        index = {label: number for number, label in enumerate(division.labels)}
+        index = {label: number for number, label in enumerate(head.labels)}
         checkpoint = read_checkpoint(trained)
         training_seconds, preparing = _seconds(run), after_training - started
         outcome = Outcome(
             unit=unit,
-            labels=division.labels,
-            names=tuple(clip.path.stem for clip in division.split.test),
-            speakers=tuple(clip.speaker for clip in division.split.test),
-            truth=np.asarray(
-                [index[division.label_of[clip.emotion]] for clip in division.split.test], np.int64
-            ),
+            labels=head.labels,
+            names=tuple(clip.path.stem for clip in tested),
+            speakers=tuple(clip.speaker for clip in tested),
+            truth=np.asarray([index[head.label_of[clip.emotion]] for clip in tested], np.int64),
             heard={
                 variant: Heard(one.probabilities, one.untempered, one.labels, _about(path))
                 for (variant, path), one in zip(files.items(), heard, strict=True)
@@ -201,7 +200,6 @@ def _facts(unit: Unit, division: Division) -> dict[str, Any]:
         "fold": key.index if key.protocol == "speaker" else key.slug,
         "protocol": key.protocol,
         "breaches": list(division.facts["breaches"]),
-        "label_of": dict(division.label_of),
         "test_speakers": speakers["test"],
         "validation_speakers": speakers["validation"],
         "terms": {corpus: CORPORA[corpus].terms for corpus in key.train_on},
@@ -219,7 +217,7 @@ def _convert(
     converted = convert(trained, out, calibrate=some, on_step=lambda what: say(what, 0, 1))
     files = {}
     for variant in (FLOAT32, INT8, POST_TRAINING):
-        path = out / f"{unit.slug}.{variant}.tflite"
+        path = out / f"{trained.stem}.{variant}.tflite"
         if path in converted.files:
             files[variant] = path
     return files

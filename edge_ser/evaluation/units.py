@@ -23,8 +23,8 @@ class Settings:
         size: a key of `SIZES`.
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
-        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers: as
-            `TrainConfig`.
+        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers, fast:
+            as `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
 
@@ -44,6 +44,7 @@ class Settings:
     learning_rate: float = TrainConfig.learning_rate
     qat_learning_rate: float = TrainConfig.qat_learning_rate
     teachers: int = TrainConfig.teachers
+    fast: bool = TrainConfig.fast
     post_training: bool = False
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ class Settings:
             learning_rate=self.learning_rate,
             qat_learning_rate=self.qat_learning_rate,
             teachers=self.teachers,
+            fast=self.fast,
             seed=seed,
         )
 
@@ -135,6 +137,11 @@ class Unit:
         'speaker-tess-2-small-seed1'
         """
         return f"{self.key.slug}-{self.settings.slug}-seed{self.seed}"
+
+    @property
+    def training_slug(self) -> str:
+        """Names its training, which the corpora of a joint one share."""
+        return f"{self.key.training_slug}-{self.settings.slug}-seed{self.seed}"
 
     @property
     def corpora(self) -> tuple[str, ...]:

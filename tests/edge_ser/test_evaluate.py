@@ -101,9 +101,7 @@ def test_its_training_is_that_of_edge_ser_train(
     """Kept features and a protocol around it change no bit of what is learned."""
     recipe = make_recipe(("RAVDESS",), data, 1, "tiny")
     config = replace(SETTINGS.config(3, 0), model=recipe.config.model)
-    path = train(
-        recipe.split, recipe.labels, recipe.label_of, config, tmp_path, "plain", recipe.facts
-    )
+    (path,) = train(recipe.split, recipe.heads, config, tmp_path, "plain", recipe.facts)
     slug = outcomes["speaker"].unit.slug
     ours = read_checkpoint(folder / "work" / RUNS / slug / f"{slug}.safetensors")
     theirs = read_checkpoint(path)
@@ -113,6 +111,37 @@ def test_its_training_is_that_of_edge_ser_train(
         assert all(np.array_equal(mine[key], other[key]) for key in mine)
     assert ours.training["fold"] == 1 and ours.training["protocol"] == "speaker"
     assert ours.training["test_speakers"] == theirs.training["test_speakers"]
+
+
+def test_corpora_trained_on_jointly_share_a_training_and_have_a_head_each(
+    tmp_path: Path, data: Path
+) -> None:
+    """One training serves a fold of each; each is tested by its own people and classes alone."""
+    names = ("RAVDESS", "SUBESCO")
+    keys = keys_of("speaker", names, folds=(2,), jointly=True)
+    done = run_all([Unit(key, 0, SETTINGS) for key in keys], place_of(tmp_path, data))
+    (training,) = (tmp_path / "work" / RUNS).iterdir()
+    trained = {
+        name: read_checkpoint(training / f"{training.name}-{name.lower()}.safetensors")
+        for name in names
+    }
+    for name, outcome in zip(names, done, strict=True):
+        test = split(load_corpus(data, name), get_fold(name, 2)).test
+        assert outcome.names == tuple(clip.path.stem for clip in test)
+        assert outcome.labels == trained[name].labels and outcome.unit.key.is_joint
+        assert set(trained[name].training["test_speakers"]) == set(names)
+    below = [
+        {
+            tensor: value.tobytes()
+            for tensor, value in checkpoint.qat_tensors.items()
+            if not tensor.startswith("output.")
+        }
+        for checkpoint in trained.values()
+    ]
+    assert below[0] == below[1]
+    assert len(trained["RAVDESS"].labels) == 3 and len(trained["SUBESCO"].labels) == 2
+    summary = summarise(done[:1])
+    assert summary.train_on == names and "| RAVDESS + SUBESCO |" in to_markdown([summary])
 
 
 def test_the_paper_protocol_is_labelled_wherever_it_appears(

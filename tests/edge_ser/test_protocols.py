@@ -166,6 +166,24 @@ def test_no_other_protocol_lets_the_papers_division_pass(monkeypatch: pytest.Mon
             divide(DivisionKey(name, ("EmoDB",), "EmoDB", 1), clips, digests_of(clips))
 
 
+def test_a_joint_training_holds_out_a_fold_of_each_corpus() -> None:
+    """Every fold of every corpus is held out in the training of its own number."""
+    names = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
+    keys = keys_of("speaker", names, jointly=True)
+    assert len(keys) == 5 + 10 + 5 + 2 and len({key.training_slug for key in keys}) == 10
+    for key in (keys[3], keys[12], keys[-1]):  # a fold of RAVDESS, Emo-DB, TESS
+        joint = divided(key)
+        alone = divided(DivisionKey("speaker", (key.test_on,), key.test_on, key.index))
+        assert joint.tested == alone.split.test and joint.head.labels == alone.head.labels
+        assert set(alone.split.train) < set(joint.split.train)
+        assert {clip.corpus for clip in joint.split.train} == set(names)
+        assert {clip.corpus for clip in joint.split.test} == set(names) and not joint.breaches
+    with pytest.raises(EdgeSerError, match="joint training is for speaker"):
+        keys_of("random", names, jointly=True)
+    with pytest.raises(EdgeSerError, match="fold 11"):
+        keys_of("speaker", names, folds=(11,), jointly=True)
+
+
 @pytest.mark.parametrize("protocol", ["cross", "loco"])
 def test_another_corpus_is_tested_whole_and_never_heard(protocol: str) -> None:
     for key in keys_of(protocol, ("RAVDESS", "EmoDB", "BanglaSER", "TESS")):
@@ -175,18 +193,18 @@ def test_another_corpus_is_tested_whole_and_never_heard(protocol: str) -> None:
         assert {clip.corpus for clip in sides.train} == set(key.train_on)
         assert {clip.corpus for clip in sides.validation} == set(key.train_on)
         assert key.test_on not in key.train_on and not division.breaches
-        known = set(division.label_of)
+        known = set(division.head.label_of)
         expected = [clip for clip in clips_of(key.test_on) if clip.emotion in known]
         assert list(sides.test) == expected
-        used = {division.label_of[c.emotion] for side in sides.sides.values() for c in side}
-        assert used <= set(division.labels)
+        used = {division.head.label_of[c.emotion] for side in sides.sides.values() for c in side}
+        assert used <= set(division.head.labels)
         if protocol == "cross":
             both = set(find_corpus(key.train_on[0]).emotions) & set(
                 find_corpus(key.test_on).emotions
             )
-            assert set(division.labels) == both == used
+            assert set(division.head.labels) == both == used
         else:
-            assert division.labels == SEVEN_EMOTIONS
+            assert division.head.labels == SEVEN_EMOTIONS
 
 
 def test_the_divisions_of_a_protocol() -> None:
