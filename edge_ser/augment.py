@@ -1,18 +1,19 @@
 """Augmentation of training clips: on the waveform once a copy, on the features once an epoch.
 
-The waveform copies of a clip differ in speed, spectral tilt, noise and room; they are made
-once, before training, each from its own seed. What is cheap on features happens anew in
-every epoch: level, masks over time and frequency (SpecAugment, arXiv 1904.08779) and mixup
-(arXiv 1710.09412). Nothing here ever sees a validation or test clip.
+The waveform copies of a clip differ in speed, spectral tilt and room; they are made once,
+before training, each from its own seed. What is cheap on features happens anew in every epoch:
+noise and narrow bands (`surroundings`), level, masks over time and frequency (SpecAugment,
+arXiv 1904.08779) and mixup (arXiv 1710.09412). Nothing here ever sees a validation or test clip.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_ser.surroundings import Surroundings, SurroundingsConfig
 from firmware_host.features import FeatureConfig, dct_matrix
 
 Float32 = NDArray[np.float32]
@@ -29,8 +30,8 @@ class AugmentConfig:
         copies: waveform copies of a clip beside the recording itself.
         max_speed_change: relative; speed changes pitch and formants with the tempo.
         max_tilt: of the spectrum, in the pre-emphasis coefficient.
-        noise_share, min_snr_db, max_snr_db: share of copies with noise, and how much.
         room_share: share of copies in a synthetic room.
+        surroundings: noise, other voices and narrow bands.
         max_gain_db: level change of a clip in either direction.
         time_masks, time_mask_frames, mel_masks, mel_mask_bands: SpecAugment's counts and
             largest widths.
@@ -40,11 +41,9 @@ class AugmentConfig:
     copies: int = 4
     max_speed_change: float = 0.1
     max_tilt: float = 0.2
-    noise_share: float = 0.3
-    min_snr_db: float = 5.0
-    max_snr_db: float = 35.0
     room_share: float = 0.1
-    max_gain_db: float = 6.0
+    surroundings: SurroundingsConfig = field(default_factory=SurroundingsConfig)
+    max_gain_db: float = 12.0
     time_masks: int = 1
     time_mask_frames: int = 30
     mel_masks: int = 1
@@ -69,25 +68,8 @@ def augment_waveform(samples: Float32, rate: int, config: AugmentConfig, seed: i
     out = np.asarray(lfilter([1.0, -tilt], [1.0], out), np.float32)
     if random.random() < config.room_share:
         out = _in_a_room(out, rate, random)
-    if random.random() < config.noise_share:
-        snr_db = random.uniform(config.min_snr_db, config.max_snr_db)
-        out = out + _noise(out.size, random) * _rms(out) * np.float32(10 ** (-snr_db / 20))
     peak = float(np.abs(out).max(initial=0.0))
     return np.asarray(out / max(1.0, peak), np.float32)
-
-
-def _rms(samples: Float32) -> np.float32:
-    return np.float32(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-
-
-def _noise(n_samples: int, random: np.random.Generator) -> Float32:
-    """Noise of unit power whose spectrum falls by a random 0 to 6 dB an octave (white to brown)."""
-    spectrum = np.fft.rfft(random.standard_normal(n_samples))
-    slope = random.uniform(0.0, 1.0)
-    spectrum[1:] *= np.arange(1, spectrum.size) ** -slope
-    spectrum[0] = 0.0
-    noise = np.asarray(np.fft.irfft(spectrum, n_samples), np.float32)
-    return noise / _rms(noise)
 
 
 def _in_a_room(samples: Float32, rate: int, random: np.random.Generator) -> Float32:
@@ -112,17 +94,18 @@ class FeatureAugmenter:
 
     def __init__(self, config: AugmentConfig, features: FeatureConfig) -> None:
         self.config, self.features = config, features
+        self._surroundings = Surroundings(config.surroundings, features)
         self._floor_db = 10.0 * float(np.log10(features.log_floor))
 
     def __call__(self, stored: Tensor, generator: torch.Generator) -> Tensor:
-        """Level and masks.
+        """Surroundings, level and masks.
 
         Shape:
             - stored and returned: (batch, frames, n_mels + 2)
         """
         config, n_mels = self.config, self.features.n_mels
         batch, frames, _ = stored.shape
-        out = stored.clone()
+        out = self._surroundings(stored, generator)
         gain = (torch.rand(batch, 1, 1, generator=generator) * 2 - 1) * config.max_gain_db
         log_mel = torch.clamp(out[:, :, :n_mels] + gain, min=self._floor_db)
         mean = log_mel.mean(dim=(1, 2), keepdim=True)

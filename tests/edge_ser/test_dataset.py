@@ -18,6 +18,7 @@ from edge_ser.dataset import (
     read_clips,
     recognition_windows,
 )
+from edge_ser.surroundings import SurroundingsConfig
 from firmware_host.audio import read_audio
 from firmware_host.features import FeatureConfig, extract
 
@@ -98,7 +99,12 @@ def test_a_change_of_level_is_the_features_of_the_louder_signal() -> None:
     """The augmenter's gain on stored features equals a gain on the waveform."""
     samples = np.random.default_rng(0).normal(0, 0.05, 51_440).astype(np.float32)
     kinds = replace(FEATURES, kinds=STORED_KINDS)
-    only_gain = AugmentConfig(time_masks=0, mel_masks=0, max_gain_db=6.0)
+    only_gain = AugmentConfig(
+        time_masks=0,
+        mel_masks=0,
+        max_gain_db=6.0,
+        surroundings=SurroundingsConfig(noise_share=0.0, band_share=0.0),
+    )
     stored = torch.from_numpy(extract(samples, kinds))[None]
     got = FeatureAugmenter(only_gain, FEATURES)(stored, torch.Generator().manual_seed(1))[0]
     gain_db = float((got[0, 0] - stored[0, 0, 0]).item())
