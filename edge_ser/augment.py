@@ -43,7 +43,7 @@ class AugmentConfig:
     max_tilt: float = 0.2
     room_share: float = 0.1
     surroundings: SurroundingsConfig = field(default_factory=SurroundingsConfig)
-    max_gain_db: float = 12.0
+    max_gain_db: float = 6.0
     time_masks: int = 1
     time_mask_frames: int = 30
     mel_masks: int = 1

@@ -12,7 +12,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from edge_ser.train import EpochReport
+from edge_ser.trainer import EpochReport
 
 STAGE_NAMES = {"float": "float training", "qat": "quantization-aware training"}
 LINES_EVERY = 10  # epochs, where there is no terminal to draw on
@@ -55,10 +55,11 @@ class TrainingProgress:
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
         stage = STAGE_NAMES.get(report.stage, report.stage)
-        note = (
-            f"loss {report.loss:.3f}  validation UAR {100 * report.validation_uar:.1f} "
-            f"(best {100 * report.best_uar:.1f})"
-        )
+        note = f"loss {report.loss:.3f}"
+        if report.validation_uar is not None:
+            note += f"  validation UAR {100 * report.validation_uar:.1f}"
+        if report.best_uar is not None:
+            note += f" (best {100 * report.best_uar:.1f})"
         self._update(stage, report.epoch, report.epochs, note)
         last = report.epoch == report.epochs
         if not self._console.is_terminal and (report.epoch % LINES_EVERY == 1 or last):

@@ -10,7 +10,7 @@ from edge_ser.corpora import Clip, corpora_root, find_corpus, load_corpus
 from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
 from edge_ser.heads import Head, own_heads
-from edge_ser.train import TrainConfig
+from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
 
 JOINT = "joint"

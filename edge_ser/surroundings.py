@@ -38,13 +38,16 @@ class SurroundingsConfig:
         voices_share: of those, with other speakers instead of noise.
         min_snr_db, max_snr_db: of active speech over it.
         band_share: of the windows, from a narrower band than 0 to 8 kHz.
+
+    The defaults are mild. Shares of 0.4 and 0.2 with levels from 0 dB recognised clean clips of
+    validation speakers worse after the same number of epochs, by 4 to 7 points.
     """
 
-    noise_share: float = 0.4
+    noise_share: float = 0.15
     voices_share: float = 0.3
-    min_snr_db: float = 0.0
+    min_snr_db: float = 5.0
     max_snr_db: float = 35.0
-    band_share: float = 0.2
+    band_share: float = 0.05
 
 
 class Surroundings:

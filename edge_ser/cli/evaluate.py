@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edge_ser.evaluation.outcome import Outcome
-    from edge_ser.train import EpochReport
+    from edge_ser.trainer import EpochReport
 
 
 @app.command()
@@ -241,9 +241,7 @@ def _progress(
             status.update(f"{what} {done:,} of {total:,}" if total > 1 else what)
 
         def on_epoch(report: "EpochReport") -> None:
-            status.update(
-                f"{report.stage} epoch {report.epoch} of {report.epochs}, validation UAR "
-                f"{100 * report.validation_uar:.1f}"
-            )
+            best = "" if report.best_uar is None else f", UAR {100 * report.best_uar:.1f}"
+            status.update(f"{report.stage} epoch {report.epoch} of {report.epochs}{best}")
 
         yield tell, on_epoch

@@ -33,7 +33,8 @@ from edge_ser.evaluation.outcome import (
 )
 from edge_ser.evaluation.protocols import Division, divide, find_protocol
 from edge_ser.evaluation.units import Unit
-from edge_ser.train import LOG_FILE, EpochReport, TrainConfig, train, versions
+from edge_ser.train import train, versions
+from edge_ser.trainer import LOG_FILE, EpochReport, TrainConfig
 from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines
 from firmware_host.errors import EdgeSerError

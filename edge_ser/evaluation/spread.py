@@ -27,7 +27,7 @@ from edge_ser.evaluation.outcome import (
 )
 from edge_ser.evaluation.run import Place, Tell, run_unit
 from edge_ser.evaluation.units import Unit, joined
-from edge_ser.train import EpochReport
+from edge_ser.trainer import EpochReport
 from firmware_host.errors import EdgeSerError
 
 CONNECT_SECONDS = 30

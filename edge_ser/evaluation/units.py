@@ -10,7 +10,7 @@ from typing import Any
 
 from convert.architecture import SIZES, ModelConfig
 from edge_ser.evaluation.protocols import DivisionKey, find_protocol
-from edge_ser.train import TrainConfig
+from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import KINDS, FeatureConfig
 

@@ -26,7 +26,7 @@ OPTIONS = [
     "--size",
     "tiny",
     "--epochs",
-    "16",
+    "24",
     "--qat-epochs",
     "4",
     "--batch-size",
@@ -135,13 +135,16 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         for run in (killed, whole)
     ]
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
-    assert "teacher 1: epoch 1 of 16" in ends[1].stderr
+    assert "teacher 1: epoch 1 of 24" in ends[1].stderr
     assert "teacher 1" not in ends[0].stderr  # it was ready
     weights = {name: value.tobytes() for name, value in one.float_tensors.items()}
     assert weights == {name: value.tobytes() for name, value in other.float_tensors.items()}
     alone = read_checkpoint(trained).float_tensors
     assert weights["output.weight"] != alone["output.weight"].tobytes()
     assert one.training["config"]["teachers"] == 2
+    # The teachers were judged on speakers whom the pupil then heard too.
+    assert set(one.training["validation_uar"]) == {"teacher 1", "teacher 2"}
+    assert one.training["clips"] == read_checkpoint(trained).training["clips"] + 4 * 3
 
 
 def wait_for(log: Path, stage: str, epoch: int) -> None:

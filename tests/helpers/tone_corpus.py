@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 EMOTION_CODES = {"neutral": "01", "happy": "03", "angry": "05"}
-PITCH_HZ = {"neutral": 200.0, "happy": 700.0, "angry": 2000.0}
+PITCH_HZ = {"neutral": 400.0, "happy": 1000.0, "angry": 2500.0}
 ACTORS = range(1, 25)
 SECONDS = 1.0
 

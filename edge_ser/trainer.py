@@ -1,0 +1,337 @@
+"""The two stages of a training, float and quantization-aware, resumable at any moment.
+
+After every epoch the whole state is written beside and moved into place; an epoch's randomness
+comes from the seed and the epoch's number alone.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convert.architecture import ModelConfig
+from edge_ser.augment import AugmentConfig
+from edge_ser.dataset import Batch, TrainingBatches
+from edge_ser.heads import Heads
+from edge_ser.model import EmotionNet
+from edge_ser.qat import QuantizedEmotionNet, fold
+from edge_ser.run_state import RunState, pack, read_state, restore, write_state
+from edge_ser.validation import Validation
+from firmware_host.features import FeatureConfig
+
+LOG_FILE = "log.jsonl"
+TEACHER = "float/"  # under which the float network stands in the state of the second stage
+WARMUP_SHARE = 0.05  # of the steps, from zero to the full learning rate
+AVERAGING_EPOCHS = 4  # horizon of the running average of weights, and between looks at it
+GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
+TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
+CALIBRATION_BATCHES = 8
+CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a training, beside its clips.
+
+    Args:
+        epochs, qat_epochs: of float training and of quantization-aware fine-tuning; without
+            the latter the checkpoint holds the float network alone.
+        learning_rate, qat_learning_rate: peaks of the two cosine schedules.
+        seed: of initialisation, order, augmentation and dropout.
+        threads: of torch; results repeat bit for bit only with the same number.
+        teachers: networks of the same form, each with a seed of its own, that are trained first
+            without the validation speakers, and that the float network then learns from, beside
+            the labels, and from these speakers too; 0 leaves them out.
+        teachers_share: of the loss, what comes from answering as the teachers do on average.
+        fast: float training in bfloat16 where that is exact enough, its convolutions compiled:
+            twice as fast on a processor with bfloat16 units, and other last bits. It needs a C++
+            compiler.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    window_frames: int = 320
+    hop_frames: int = 25
+    epochs: int = 120
+    qat_epochs: int = 8
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    qat_learning_rate: float = 2e-4
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    dropout: float = 0.3
+    seed: int = 0
+    threads: int = 1
+    teachers: int = 0
+    teachers_share: float = 0.7
+    fast: bool = False
+
+    def of_teacher(self, number: int) -> "TrainConfig":
+        """Settings of one of the teachers, counted from 1: float training, with another seed."""
+        seed = (self.seed + 1) * TEACHER_SEEDS + number
+        return replace(self, seed=seed, teachers=0, qat_epochs=0)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did; handed to the progress display and written to the log.
+
+    Args:
+        stage: "float", "qat", or "teacher N".
+        validation_uar: of the average of weights; None in an epoch without a look at it.
+        best_uar: of the stage so far; None before the first look.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    loss: float
+    validation_uar: float | None
+    best_uar: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the stages end with.
+
+    Args:
+        net: the network that is deployed, on the CPU: the quantised one where there is one.
+        float_tensors: of the folded float network.
+        qat_tensors: what the quantised one exports, or empty.
+        uars: of each on the validation speakers, where there are any.
+    """
+
+    net: nn.Module
+    float_tensors: Mapping[str, Tensor]
+    qat_tensors: Mapping[str, Tensor]
+    uars: Mapping[str, float]
+
+
+class Trainer:
+    """The two stages over one set of batches.
+
+    Args:
+        validation: chooses the epoch; None where it was heard too, and the last one is kept.
+        run: the folder of the state.
+        teachers: whose answers are learned from, beside the labels.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        heads: Heads,
+        batches: TrainingBatches,
+        validation: Validation | None,
+        run: Path,
+        device: str,
+        on_epoch: Callable[[EpochReport], None] | None,
+        teachers: Sequence[nn.Module] = (),
+    ) -> None:
+        self.config, self.heads, self.batches = config, heads, batches
+        self.validation, self.device = validation, device
+        self.run, self.on_epoch, self.teachers = run, on_epoch, teachers
+
+    def run_stages(self) -> Result:
+        """Train from wherever the run stands to its end."""
+        config = self.config
+        self.run.mkdir(parents=True, exist_ok=True)
+        state = read_state(self.run)
+        torch.manual_seed(config.seed)
+        net = EmotionNet(config.model, config.dropout).to(self.device)
+        if config.fast:
+            net.local.compile()
+        if state.stage == "float":
+            float_uar = self._run_stage(net, self._float_stage(), state)
+            kept = {f"{TEACHER}{name}": value for name, value in net.state_dict().items()}
+            state = RunState("qat", 0, -1.0, float_uar, kept)
+            write_state(self.run, state)
+        else:
+            net.load_state_dict(state.under(TEACHER, self.device))
+        tensors, uars = fold(net.eval()), {}
+        if self.validation is not None:
+            uars["float"] = state.float_uar
+        if not config.qat_epochs:
+            return Result(net.cpu(), tensors, {}, uars)
+        quantised = QuantizedEmotionNet(config.model, tensors).to(self.device)
+        if state.epoch == 0:
+            epoch = self.batches.epoch(CALIBRATION_EPOCH)
+            some = [batch.inputs.to(self.device) for batch in islice(epoch, CALIBRATION_BATCHES)]
+            quantised.eval()
+            quantised.calibrate(some)
+        qat_uar = self._run_stage(quantised, self._qat_stage(net), state)
+        if self.validation is not None:
+            uars["qat"] = qat_uar
+        exported = quantised.export()
+        deployed = QuantizedEmotionNet.from_export(config.model, exported)
+        return Result(deployed, tensors, exported, uars)
+
+    def _float_stage(self) -> "_Stage":
+        """The labels are learned; and to answer as an ensemble does, which knows them better.
+
+        Source: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
+        their teachers, and surpass them.
+        """
+        config, device, heads = self.config, self.device, self.heads
+        teachers = [teacher.to(device).eval() for teacher in self.teachers]
+
+        def loss(net: nn.Module, batch: Batch) -> Tensor:
+            inputs = batch.inputs.to(device)
+            with _arithmetic(device, config.fast):
+                logits = net(inputs)
+                with torch.no_grad():
+                    taught = [teacher(inputs).float() for teacher in teachers]
+            logits = logits.float()
+            total: Tensor = logits.new_zeros(())
+            for weight, labels in (
+                (batch.share, batch.labels.to(device)),
+                (1.0 - batch.share, batch.mixed_in.to(device)),
+            ):
+                part = heads.cross_entropy(logits, labels, config.label_smoothing)
+                if taught:
+                    wanted = torch.stack([heads.probabilities(t, labels) for t in taught])
+                    of_teachers = functional.kl_div(
+                        heads.log_softmax(logits, labels),
+                        wanted.mean(dim=0),
+                        reduction="batchmean",
+                    )
+                    part = torch.lerp(part, of_teachers, config.teachers_share)
+                total = total + weight * part
+            return total
+
+        return _Stage(config.epochs, config.learning_rate, config.weight_decay, loss)
+
+    def _qat_stage(self, teacher: EmotionNet) -> "_Stage":
+        """The quantised network learns to answer as the float one does.
+
+        Not the labels again: the INT8 file is then the same model as the float file, and
+        what sets them apart is the quantisation alone (distillation, arXiv 1503.02531).
+        """
+        config, device, heads = self.config, self.device, self.heads
+
+        def loss(net: nn.Module, batch: Batch) -> Tensor:
+            inputs = batch.inputs.to(device)
+            with torch.no_grad():
+                wanted = teacher(inputs)
+            return heads.divergence(net(inputs), wanted)
+
+        return _Stage(config.qat_epochs, config.qat_learning_rate, 0.0, loss, teacher)
+
+    def _run_stage(self, net: nn.Module, stage: "_Stage", state: RunState) -> float:
+        """Train `net`; leave the chosen averaged weights in it, and return their UAR."""
+        config, epochs = self.config, stage.epochs
+        optimizer = torch.optim.AdamW(
+            net.parameters(),
+            lr=stage.learning_rate,
+            weight_decay=stage.weight_decay,
+            fused=True,
+        )
+        average = {name: value.clone() for name, value in net.state_dict().items()}
+        best = {name: value.clone() for name, value in average.items()}
+        kept = {}
+        if stage.teacher is not None:
+            kept = {f"{TEACHER}{name}": v for name, v in stage.teacher.state_dict().items()}
+        if state.epoch:
+            restore(state, net, optimizer, average, best, self.device)
+        # A network that follows another is closest to it at the end: there is nothing to choose.
+        keep_last = self.validation is None or stage.teacher is not None
+        steps = len(self.batches)
+        decay = 1.0 - 1.0 / (AVERAGING_EPOCHS * steps)
+        for epoch in range(state.epoch, epochs):
+            started, losses = time.monotonic(), []
+            torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout
+            net.train()
+            for step, batch in enumerate(self.batches.epoch(epoch)):
+                done = (epoch * steps + step) / (epochs * steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = stage.learning_rate * _schedule(done)
+                loss = stage.loss(net, batch)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(net.parameters(), GRADIENT_NORM)
+                optimizer.step()
+                _average_into(average, net.state_dict(), decay)
+                losses.append(float(loss.detach()))
+            last = epoch + 1 == epochs
+            uar = self._look(net, average) if last or not (epoch + 1) % AVERAGING_EPOCHS else None
+            better = uar is not None and uar >= state.best_uar
+            if uar is not None and (better or keep_last):
+                state.best_uar = uar
+            if last if keep_last else better:
+                best = {name: value.clone() for name, value in average.items()}
+            state.epoch = epoch + 1
+            state.tensors = pack(net, optimizer, average, best) | kept
+            write_state(self.run, state)
+            report = EpochReport(
+                state.stage,
+                epoch + 1,
+                epochs,
+                float(np.mean(losses)),
+                uar,
+                state.best_uar if state.best_uar >= 0 else None,
+                time.monotonic() - started,
+            )
+            with (self.run / LOG_FILE).open("a") as log:
+                log.write(json.dumps(asdict(report)) + "\n")
+            if self.on_epoch:
+                self.on_epoch(report)
+        net.load_state_dict(best)
+        net.eval()
+        return state.best_uar
+
+    def _look(self, net: nn.Module, average: Mapping[str, Tensor]) -> float | None:
+        """UAR of the averaged weights on validation clips; the network is left as it was."""
+        if self.validation is None:
+            return None
+        own = {name: value.clone() for name, value in net.state_dict().items()}
+        net.load_state_dict(average)
+        uar = self.validation.uar(net.eval(), self.device)
+        net.load_state_dict(own)
+        return uar
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What sets float training and quantization-aware fine-tuning apart.
+
+    Args:
+        teacher: the network that is followed; None where the labels are learned.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    loss: Callable[[nn.Module, Batch], Tensor]
+    teacher: EmotionNet | None = None
+
+
+def _schedule(done: float) -> float:
+    """Share of the peak learning rate after a share of the steps: warm-up, then half a cosine."""
+    if done < WARMUP_SHARE:
+        return (done + 1e-3) / (WARMUP_SHARE + 1e-3)
+    return 0.5 + 0.5 * math.cos(math.pi * (done - WARMUP_SHARE) / (1.0 - WARMUP_SHARE))
+
+
+def _average_into(average: dict[str, Tensor], current: Mapping[str, Tensor], decay: float) -> None:
+    for name, value in current.items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1.0 - decay)
+        else:
+            average[name].copy_(value)
+
+
+@contextmanager
+def _arithmetic(device: str, fast: bool) -> Iterator[None]:
+    """Where a network is evaluated: in float32, or faster and less exact."""
+    with torch.autocast(device, torch.bfloat16, enabled=fast):
+        yield
