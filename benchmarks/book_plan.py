@@ -83,6 +83,7 @@ class _Entry:
     layout: str = ROWS
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: Sequence[Mapping[str, Any]] = ({"label": "", "settings": {}},)
+    jointly: bool = False
     optional: bool = False
 
 
@@ -163,4 +164,8 @@ def _divisions(entry: _Entry) -> Iterator[tuple[DivisionKey, ...]]:
             yield (key,)
         return
     for name in names:
-        yield keys_of(entry.protocol, (name,))
+        if entry.jointly:
+            joint = keys_of(entry.protocol, names, jointly=True)
+            yield tuple(key for key in joint if key.test_on == name)
+        else:
+            yield keys_of(entry.protocol, (name,))

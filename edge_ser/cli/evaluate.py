@@ -96,7 +96,7 @@ def evaluate(
             help="Epochs of quantization-aware fine-tuning; 0 leaves it out and needs "
             "--post-training.",
         ),
-    ] = 24,
+    ] = 8,
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
     qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,

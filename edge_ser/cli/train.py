@@ -55,7 +55,7 @@ def train(
             help="Epochs of quantization-aware fine-tuning; 0 leaves it out, and INT8 files then "
             "need `edge-ser convert --calibrate`.",
         ),
-    ] = 24,
+    ] = 8,
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
     qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,

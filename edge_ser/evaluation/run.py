@@ -124,7 +124,9 @@ def run_unit(
         )
         index = {label: number for number, label in enumerate(head.labels)}
         checkpoint = read_checkpoint(trained)
-        training_seconds, preparing = _seconds(run), after_training - started
+        # Of a joint training, each corpus's share.
+        training_seconds = _seconds(run) / len(division.heads)
+        preparing = after_training - started
         outcome = Outcome(
             unit=unit,
             labels=head.labels,
