@@ -20,6 +20,7 @@ ROWS, QUANTIZATION = "rows", "quantization"
 SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {"tiny": 0.0010, "small": 0.0015, "base": 0.0024}
 """Of float training, on one core; what was computed already counts instead, where it can."""
 QAT_FACTOR = 2.1  # an epoch of quantization-aware training to one of float training
+FAST_FACTOR = 0.75  # what is left of it with `fast`
 SECONDS_BESIDE = 60.0  # of dividing, reading, converting and hearing, a unit
 TRAINED_SHARE: Mapping[str, float] = {
     "speaker": 0.7,
@@ -116,14 +117,22 @@ def chosen(tables: Sequence[PlannedTable], only: Sequence[str]) -> list[PlannedT
     return [table for table in tables if not only or table.name in only]
 
 
-def estimate_minutes(unit: Unit, known: Sequence[Outcome] = ()) -> float:
-    """How long a unit takes on one core: as its fellows took, or else by a rule of thumb."""
+def estimate_minutes(unit: Unit, known: Sequence[Outcome] = (), trained: bool = False) -> float:
+    """How long a unit takes on one core: as its fellows took, or else by a rule of thumb.
+
+    Args:
+        known: outcomes of which some may be its fellows.
+        trained: whether another corpus's unit shares its training, and has done it.
+    """
+    if trained:
+        return SECONDS_BESIDE / 60
     fellows = [
         outcome.seconds["all"]
         for outcome in known
         if outcome.unit.key.protocol == unit.key.protocol
         and outcome.unit.key.train_on == unit.key.train_on
         and outcome.unit.settings == unit.settings
+        and not unit.key.is_joint  # whose outcomes know their share of a training alone
     ]
     if fellows:
         return sum(fellows) / len(fellows) / 60
@@ -132,8 +141,9 @@ def estimate_minutes(unit: Unit, known: Sequence[Outcome] = ()) -> float:
     clips = recordings * TRAINED_SHARE[unit.key.protocol]
     if find_protocol(unit.key.protocol).augments_before:
         clips *= 1 + AugmentConfig().copies
-    epochs = settings.epochs + QAT_FACTOR * settings.qat_epochs
-    return (clips * epochs * SECONDS_A_CLIP_AND_EPOCH[settings.size] + SECONDS_BESIDE) / 60
+    epochs = settings.epochs * (1 + settings.teachers) + QAT_FACTOR * settings.qat_epochs
+    seconds = SECONDS_A_CLIP_AND_EPOCH[settings.size] * (FAST_FACTOR if settings.fast else 1.0)
+    return (clips * epochs * seconds + SECONDS_BESIDE) / 60
 
 
 def _table(entry: _Entry) -> PlannedTable:

@@ -64,12 +64,16 @@ def plan_in_words(tables: Sequence[PlannedTable], outcomes: Path) -> str:
     """What there is to do, in fold-minutes of one core."""
     known = read_outcomes(outcomes)
     counted: set[str] = set()
+    trained: set[str] = set()
     lines, total = [], 0.0
     for table in tables:
         fresh = [unit for unit in joined(table.units) if unit.slug not in counted]
         counted |= {unit.slug for unit in fresh}
         missing = [unit for unit in fresh if read_outcome(outcomes, unit) is None]
-        minutes = sum(estimate_minutes(unit, known) for unit in missing)
+        minutes = 0.0
+        for unit in missing:
+            minutes += estimate_minutes(unit, known, unit.training_slug in trained)
+            trained.add(unit.training_slug)
         total += minutes
         shared = len(joined(table.units)) - len(fresh)
         lines.append(
