@@ -6,6 +6,8 @@ comes from the seed and the epoch's number alone.
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from edge_ser.model import EmotionNet
 from edge_ser.qat import QuantizedEmotionNet, fold
 from edge_ser.run_state import RunState, pack, read_state, restore, write_state
 from edge_ser.validation import Validation
+from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
 
 LOG_FILE = "log.jsonl"
@@ -150,7 +153,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         net = EmotionNet(config.model, config.dropout).to(self.device)
         if config.fast:
-            net.local.compile()
+            _compile(net)
         if state.stage == "float":
             float_uar = self._run_stage(net, self._float_stage(), state)
             kept = {f"{TEACHER}{name}": value for name, value in net.state_dict().items()}
@@ -328,6 +331,21 @@ def _average_into(average: dict[str, Tensor], current: Mapping[str, Tensor], dec
             average[name].lerp_(value, 1.0 - decay)
         else:
             average[name].copy_(value)
+
+
+def _compile(net: EmotionNet) -> None:
+    """Make the local blocks compile when they are first used.
+
+    Raises:
+        EdgeSerError: when there is no compiler.
+    """
+    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
+    if not any(map(shutil.which, compilers)):
+        raise EdgeSerError(
+            f"fast training compiles, and none of {', '.join(compilers)} was found: install g++, "
+            "or train without --fast"
+        )
+    net.local.compile()
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,27 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
     # The teachers were judged on speakers whom the pupil then heard too.
     assert set(one.training["validation_uar"]) == {"teacher 1", "teacher 2"}
     assert one.training["clips"] == read_checkpoint(trained).training["clips"] + 4 * 3
+
+
+def test_fast_training_learns_the_same(
+    data: Path, trained: Path, tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    """Other last bits, the same answers; without a compiler it says what is missing."""
+    if not any(map(shutil.which, ("g++", "clang++"))):
+        need("fast training needs g++ or clang++")
+    fast = command(data, tmp_path, "--fast", "--name", "ravdess-1-tiny")
+    nowhere = {**os.environ, "PATH": str(tmp_path), "CXX": ""}
+    refused = subprocess.run(
+        fast, env=nowhere, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert refused.returncode == 2 and "without --fast" in refused.stderr
+    done = subprocess.run(
+        fast, check=True, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS
+    )
+    one, other = read_checkpoint(Path(done.stdout.strip())), read_checkpoint(trained)
+    assert one.training["validation_uar"]["qat"] >= other.training["validation_uar"]["qat"] - 0.1
+    weight = "alfb.0.weight"
+    assert not np.array_equal(one.float_tensors[weight], other.float_tensors[weight])
 
 
 def wait_for(log: Path, stage: str, epoch: int) -> None:
