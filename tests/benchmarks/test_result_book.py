@@ -7,7 +7,7 @@ import pytest
 from small_evaluation import write_subesco
 
 from book_plan import PLAN, chosen, estimate_minutes, read_plan
-from book_report import PUBLISHED, to_markdown
+from book_report import PUBLISHED, made_of, to_markdown
 from edge_ser.evaluation.outcome import INT8, read_outcomes
 from edge_ser.evaluation.units import joined
 from edge_ser.metrics import percent
@@ -111,6 +111,13 @@ def test_the_page_says_by_which_command_a_row_is_filled(book: Callable[..., str]
     for line in page.splitlines():
         if line.startswith("| TESS"):
             assert "leaks" in line or PUBLISHED["TESS"] in line
+
+
+def test_a_paragraph_says_what_the_papers_figure_is_made_of() -> None:
+    (text,) = made_of({"RAVDESS": (0.95, 0.8, 0.65)})
+    assert "65.0 on people never heard, +15.0 points with their voices" in text
+    assert "+15.0 with copies of the test recordings" in text and "paper reports 94.88" in text
+    assert not made_of({})
 
 
 def test_subescos_command_fills_its_row(
