@@ -68,6 +68,15 @@ def train(
             "labels: an ensemble's knowledge in one small network, for as many times the work.",
         ),
     ] = 0,
+    noise: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of what is trained on in which something else is heard too: more makes a "
+            "model robuster, and worse where it is quiet.",
+        ),
+    ] = 0.15,
     heads: Annotated[
         str,
         typer.Option(
@@ -129,18 +138,20 @@ def train(
     if heads not in ("shared", "own"):
         raise EdgeSerError(f"there are no heads {heads!r}: choose shared or own")
     recipe = make_recipe(tuple(corpus), data, fold, size, name, separate=heads == "own")
-    recipe = recipe.with_switches(
-        use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales
-    ).with_settings(
-        epochs=epochs,
-        qat_epochs=qat_epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        qat_learning_rate=qat_learning_rate,
-        seed=seed,
-        threads=threads,
-        teachers=teachers,
-        fast=fast,
+    recipe = (
+        recipe.with_noise(noise)
+        .with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales)
+        .with_settings(
+            epochs=epochs,
+            qat_epochs=qat_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            qat_learning_rate=qat_learning_rate,
+            seed=seed,
+            threads=threads,
+            teachers=teachers,
+            fast=fast,
+        )
     )
     run = out or Path("runs") / recipe.name
     with TrainingProgress() as progress:
