@@ -32,6 +32,8 @@ from edge_ser.heads import Head, Heads
 from edge_ser.run_state import open_run
 from edge_ser.trainer import EpochReport, TrainConfig, Trainer
 from edge_ser.validation import Validation
+from firmware_host.contract import MAX_LABEL_LENGTH
+from firmware_host.errors import EdgeSerError
 
 ReadClips = Callable[..., list[ClipFeatures]]
 """`edge_ser.dataset.read_clips`, or what gives the same from where it is kept."""
@@ -67,9 +69,17 @@ def train(
         one, else `run/NAME-CORPUS.safetensors`.
 
     Raises:
-        EdgeSerError: when the folder holds a training with other settings, or cannot be
-            written, or a recording cannot be read.
+        EdgeSerError: when the name is too long, the folder holds a training with other settings
+            or cannot be written, or a recording cannot be read.
     """
+    names = [name]
+    if len(heads) > 1:
+        names = [f"{name}-{'-'.join(head.corpora)}".lower() for head in heads]
+    if len(longest := max(names, key=len)) > MAX_LABEL_LENGTH:  # now, not at the end
+        raise EdgeSerError(
+            f"a model file has room for a name of {MAX_LABEL_LENGTH} letters, and {longest} has "
+            f"{len(longest)}: give a shorter --name"
+        )
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     settings = {
@@ -79,9 +89,6 @@ def train(
         "facts": facts,
     }
     open_run(run, settings)
-    names = [name]
-    if len(heads) > 1:
-        names = [f"{name}-{'-'.join(head.corpora)}".lower() for head in heads]
     paths = tuple(run / f"{of_head}.safetensors" for of_head in names)
     if all(path.exists() for path in paths):
         return paths

@@ -149,15 +149,15 @@ class DivisionKey:
 
     @property
     def training_slug(self) -> str:
-        """Names the training, which divisions of a joint one share.
+        """Names the training, which divisions of a joint one share; short, as models are named so.
 
         >>> both = ("RAVDESS", "EmoDB")
         >>> {DivisionKey("speaker", both, corpus, 3).training_slug for corpus in both}
-        {'speaker-joint-ravdess-emodb-3'}
+        {'joint-ra-em-3'}
         """
         if not self.is_joint:
             return self.slug
-        return f"{self.protocol}-joint-{'-'.join(self.train_on)}-{self.index}".lower()
+        return f"joint-{'-'.join(name[:2] for name in self.train_on)}-{self.index}".lower()
 
     @property
     def in_words(self) -> str:

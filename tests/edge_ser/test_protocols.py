@@ -23,6 +23,7 @@ from edge_ser.evaluation.protocols import (
     divide,
     keys_of,
 )
+from edge_ser.evaluation.units import Settings
 from edge_ser.guard import Breach
 from firmware_host.errors import EdgeSerError
 
@@ -171,6 +172,10 @@ def test_a_joint_training_holds_out_a_fold_of_each_corpus() -> None:
     names = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
     keys = keys_of("speaker", names, jointly=True)
     assert len(keys) == 5 + 10 + 5 + 2 and len({key.training_slug for key in keys}) == 10
+    longest = Settings(size="small", eca=False, kinds=("mfcc",), teachers=1).slug
+    for key in keys:  # the model is named after it, and a contract has room for 64 letters
+        assert len(f"{key.training_slug}-{longest}-seed0-{key.test_on}") <= 64
+    assert len({name[:2] for name in CORPORA}) == len(CORPORA)
     for key in (keys[3], keys[12], keys[-1]):  # a fold of RAVDESS, Emo-DB, TESS
         joint = divided(key)
         alone = divided(DivisionKey("speaker", (key.test_on,), key.test_on, key.index))

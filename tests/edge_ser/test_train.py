@@ -211,6 +211,7 @@ def test_without_qat_the_checkpoint_is_float_alone(data: Path, tmp_path: Path) -
         (["--corpus", "ravdess", "--fold", "9"], "fold 9"),
         (["--corpus", "ravdess", "--size", "huge"], "huge"),
         (["--corpus", "ravdess", "--device", "tpu"], "tpu"),
+        (["--corpus", "ravdess", "--name", "x" * 65], "shorter --name"),
         (["--corpus", "ravdess", "--no-alfb", "--no-gfb"], "ALFB"),
     ],
 )
