@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Every table has its first seed before any has its second.
         units = sorted(asked, key=lambda unit: unit.seed)
         try:
-            run_all(units, place, given.jobs, given.scheduler, _say)
+            run_all(units, place, given.jobs, given.scheduler, _say, on_failed=_say_failed)
         finally:  # also of what is there when something failed or a person stopped it
             write_page(tables, given.out, given.page)
         return
@@ -110,6 +110,10 @@ def _say(outcome: Outcome, done: int, total: int) -> None:
     minutes = outcome.seconds["all"] / 60
     print(f"{done} of {total}: {outcome.unit.slug}{leaks}: UAR % {heard}; {minutes:.1f} min")
     sys.stdout.flush()
+
+
+def _say_failed(unit: Unit, sentence: str) -> None:
+    print(f"failed, the others go on: {unit.slug}: {sentence}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

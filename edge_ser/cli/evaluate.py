@@ -207,6 +207,9 @@ def evaluate(
             lambda outcome, done, total: _say(errors, outcome, done, total),
             tell,
             on_epoch,
+            lambda unit, sentence: errors.print(
+                f"failed, the others go on: {unit.slug}: {sentence}", highlight=False, markup=False
+            ),
         )
     summaries = [summarise(some) for some in group(outcomes)]
     as_text = json.dumps([summary.to_dict() for summary in summaries], indent=2) + "\n"

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from edge_ser.corpora import corpora_root, corpus_folder, find_corpus
@@ -43,6 +43,7 @@ def run_all(
     on_done: OnDone | None = None,
     tell: Tell | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_failed: Callable[[Unit, str], None] | None = None,
 ) -> list[Outcome]:
     """Compute what is not there yet, and return the outcomes of all units.
 
@@ -53,6 +54,7 @@ def run_all(
         scheduler: address of a Dask scheduler, as "tcp://host:8786", whose workers compute
             instead. They need edge-ser, and the corpora under `place.data`, or under what
             EDGE_SER_CORPORA names there.
+        on_failed: told at once what failed, and why.
         tell, on_epoch: told how far a unit is, where there is one at a time.
 
     Raises:
@@ -78,6 +80,8 @@ def run_all(
     for unit, result in results:
         if isinstance(result, str):
             failed.append((unit, result))
+            if on_failed:
+                on_failed(unit, result)
             continue
         done[unit] = result
         if on_done:
@@ -106,16 +110,36 @@ def _one_by_one(
             yield unit, str(error)
 
 
+def _by_training(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
+    """Units that share a training, together: else one would wait while the other trains."""
+    groups: dict[str, list[Unit]] = {}
+    for unit in units:
+        groups.setdefault(unit.training_slug, []).append(unit)
+    return [tuple(group) for group in groups.values()]
+
+
 def _in_processes(units: Sequence[Unit], place: Place, jobs: int) -> Results:
     children: set[subprocess.Popen[str]] = set()
+    results: SimpleQueue[tuple[Unit, Outcome | str]] = SimpleQueue()
+    stopped = threading.Event()
+
+    def compute(group: Sequence[Unit]) -> None:
+        for unit in group:
+            if stopped.is_set():
+                return
+            try:
+                results.put((unit, _in_process(unit, place, children)))
+            except EdgeSerError as error:
+                results.put((unit, str(error)))
+
     pool = ThreadPoolExecutor(jobs)
     try:
-        futures = {pool.submit(partial(_in_process, unit, place, children)): unit for unit in units}
-        for future in as_completed(futures):
-            unit = futures[future]
-            result = future.result()
-            yield unit, result
+        for group in _by_training(units):
+            pool.submit(compute, group)
+        for _ in units:
+            yield results.get()
     finally:
+        stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for child in list(children):
             child.kill()
@@ -135,31 +159,42 @@ def _on_cluster(units: Sequence[Unit], place: Place, scheduler: str) -> Results:
         ) from error
     with client:
         futures = {
-            client.submit(run_elsewhere, unit.to_dict(), _place_to_dict(there), pure=False): unit
-            for unit in units
+            client.submit(
+                run_elsewhere,
+                [unit.to_dict() for unit in group],
+                _place_to_dict(there),
+                pure=False,
+            ): group
+            for group in _by_training(units)
         }
         for future in distributed.as_completed(list(futures)):
-            unit = futures[future]
+            group = futures[future]
             try:
-                kind, text = future.result()
+                results = future.result()
             except Exception as error:  # a worker that is no edge-ser, or was lost too often
-                yield unit, f"no worker could compute it ({type(error).__name__}: {error})"
-                continue
-            if kind == "error":
-                yield unit, text
-                continue
-            outcome = from_json(text, unit.slug)
-            write_outcome(place.outcomes, outcome)
-            yield unit, outcome
+                sentence = f"no worker could compute it ({type(error).__name__}: {error})"
+                results = [("error", sentence)] * len(group)
+            for unit, (kind, text) in zip(group, results, strict=True):
+                if kind == "error":
+                    yield unit, text
+                    continue
+                outcome = from_json(text, unit.slug)
+                write_outcome(place.outcomes, outcome)
+                yield unit, outcome
 
 
-def run_elsewhere(unit: Mapping[str, Any], place: Mapping[str, Any]) -> tuple[str, str]:
-    """A unit on a cluster's worker, in a process of its own: ("outcome" or "error", text)."""
-    result = _in_process(Unit.from_dict(unit), place_from_dict(place), set())
+def run_elsewhere(
+    units: Sequence[Mapping[str, Any]], place: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Units on a cluster's worker, each in a process of its own: ("outcome" or "error", text)."""
+    return [_elsewhere(Unit.from_dict(unit), place_from_dict(place)) for unit in units]
+
+
+def _elsewhere(unit: Unit, place: Place) -> tuple[str, str]:
+    result = _in_process(unit, place, set())
     if isinstance(result, str):
         return "error", result
-    path = outcome_path(place_from_dict(place).outcomes, result.unit)
-    return "outcome", path.read_text(encoding="utf-8")
+    return "outcome", outcome_path(place.outcomes, unit).read_text(encoding="utf-8")
 
 
 def _in_process(unit: Unit, place: Place, children: set[subprocess.Popen[str]]) -> Outcome | str:

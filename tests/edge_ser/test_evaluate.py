@@ -281,6 +281,31 @@ def test_over_processes_and_over_a_cluster_it_is_the_same(
     assert len(list(place.outcomes.glob("*.json"))) == 1
 
 
+def test_a_failure_is_told_at_once_and_stops_nothing_else(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units of one training follow each other in one place, also after one that failed."""
+    names = ("RAVDESS", "SUBESCO")
+    joint = [Unit(key, 0, SETTINGS) for key in keys_of("speaker", names, folds=(1,), jointly=True)]
+    started: list[str] = []
+
+    def in_process(unit: Unit, place: object, children: object) -> Outcome | str:
+        started.append(unit.slug)
+        return "it rained" if unit.key.test_on == "RAVDESS" else "it snowed"
+
+    monkeypatch.setattr(spread, "_in_process", in_process)
+    told: list[tuple[Unit, str]] = []
+    with pytest.raises(EdgeSerError, match="it rained"):
+        run_all(
+            [*joint, unit_of("random")],
+            place_of(tmp_path, data),
+            jobs=3,
+            on_failed=lambda unit, sentence: told.append((unit, sentence)),
+        )
+    assert {unit.slug for unit, _ in told} == {*started} and len(told) == 3
+    assert started.index(joint[0].slug) < started.index(joint[1].slug)
+
+
 def test_without_a_scheduler_there_one_sentence_says_so(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
