@@ -96,18 +96,17 @@ def _overview(filled: Filled) -> list[str]:
             if table.protocol in THREE:
                 by_protocol.setdefault((one.row.test_on, table.protocol), (table, one))
     corpora = list(dict.fromkeys(corpus for corpus, _ in by_protocol))
-    lines = []
+    lines, accuracies = [], {}
     for corpus in corpora:
-        cells = [corpus, PUBLISHED[corpus]]
+        cells, known = [corpus, PUBLISHED[corpus]], []
         for protocol in THREE:
             found = by_protocol.get((corpus, protocol))
             cells.append(NOTHING if found is None else _in_brief(*found))
+            if found is not None and found[1].summary is not None:
+                known.append(headline(found[1].summary).accuracy)
         lines.append(cells)
-    accuracies = {
-        corpus: tuple(headline(one.summary).accuracy for one in three if one.summary is not None)
-        for corpus in corpora
-        for three in ([by_protocol[corpus, p][1] for p in THREE if (corpus, p) in by_protocol],)
-    }
+        if len(known) == len(THREE):
+            accuracies[corpus] = known
     headings = (
         "corpus",
         "the paper reports, accuracy %",
@@ -122,7 +121,7 @@ def _overview(filled: Filled) -> list[str]:
         "recordings of the same people; under the protocol speaker nobody who is tested on was "
         "ever heard.",
         markdown_table(headings, lines, 1),
-        *made_of({corpus: a for corpus, a in accuracies.items() if len(a) == len(THREE)}),
+        *made_of(accuracies),
     ]
 
 

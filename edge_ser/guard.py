@@ -6,7 +6,7 @@ be made, but not without its label.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -88,6 +88,14 @@ def check_disjoint(
             raise EdgeSerError(sentence)
         found.add(breach)
     return frozenset(found)
+
+
+def speakers_of(clips: Iterable[Clip]) -> dict[str, list[str]]:
+    """Who speaks in some recordings, corpus by corpus, sorted."""
+    speakers: dict[str, set[str]] = {}
+    for clip in clips:
+        speakers.setdefault(clip.corpus, set()).add(clip.speaker)
+    return {corpus: sorted(names) for corpus, names in sorted(speakers.items())}
 
 
 def recording_name(path: Path) -> str:

@@ -1,14 +1,15 @@
 """What is trained on what: the clips, classes and facts of a training, from its few choices."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from convert.architecture import SIZES, ModelConfig
-from edge_ser.corpora import Clip, corpora_root, find_corpus, load_corpus
+from edge_ser.corpora import corpora_root, find_corpus, load_corpus
 from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
+from edge_ser.guard import speakers_of
 from edge_ser.heads import Head, own_heads
 from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
@@ -90,16 +91,9 @@ def make_recipe(
     facts = {
         "corpora": names,
         "fold": fold if len(names) == 1 else JOINT,
-        "test_speakers": _speakers(parts.test),
-        "validation_speakers": _speakers(parts.validation),
+        "test_speakers": speakers_of(parts.test),
+        "validation_speakers": speakers_of(parts.validation),
         "terms": {corpus.name: corpus.terms for corpus in found},
     }
     default = f"{'-'.join(names).lower()}-{which}-{size}"
     return Recipe(name or default, parts, heads, TrainConfig(model=model), facts)
-
-
-def _speakers(clips: Iterable[Clip]) -> dict[str, list[str]]:
-    speakers: dict[str, set[str]] = {}
-    for clip in clips:
-        speakers.setdefault(clip.corpus, set()).add(clip.speaker)
-    return {corpus: sorted(names) for corpus, names in sorted(speakers.items())}

@@ -78,7 +78,8 @@ class Surroundings:
         """
         power = _power(stored[..., : self.n_mels])
         heard = power + self._other_sounds(power, generator)
-        return self.heard(stored, heard * self._passed(len(stored), generator)[:, None])
+        heard = heard * self._passed(len(stored), generator)[:, None]
+        return self._changed(stored, power, heard)
 
     def heard(self, stored: Tensor, heard: Tensor) -> Tensor:
         """The features of signals of which another power is heard than what is stored.
@@ -87,8 +88,11 @@ class Surroundings:
             - stored and returned: (batch, frames, n_mels + 2)
             - heard: (batch, frames, n_mels), mel power
         """
+        return self._changed(stored, _power(stored[..., : self.n_mels]), heard)
+
+    def _changed(self, stored: Tensor, power: Tensor, heard: Tensor) -> Tensor:
+        """As `heard`, with the mel power of what is stored."""
         n = self.n_mels
-        power = _power(stored[..., :n])
         before, after = self._whole(power), self._whole(heard)
         # Power in the spectrum's units, of which the bands miss what is below the lowest.
         own = self._level_to_power * stored[..., n].square()

@@ -34,7 +34,7 @@ from edge_ser.folds import (
     joint_split,
     validation_texts,
 )
-from edge_ser.guard import IN_WORDS, LEAKS, Breach, check_disjoint, copy_number
+from edge_ser.guard import IN_WORDS, LEAKS, Breach, check_disjoint, copy_number, speakers_of
 from edge_ser.heads import Head, own_heads
 from firmware_host.errors import EdgeSerError
 
@@ -449,7 +449,7 @@ def _facts(
             name: sum(copy_number(clip.path) > 0 for clip in side)
             for name, side in parts.sides.items()
         },
-        "speakers": {name: _speakers(side) for name, side in parts.sides.items()},
+        "speakers": {name: speakers_of(side) for name, side in parts.sides.items()},
         "exact_duplicates": [
             sorted(clip.path.stem for clip in group) for group in groups if len(group) > 1
         ],
@@ -467,10 +467,3 @@ def _facts(
         "breaches": [IN_WORDS[breach] for breach in breaches],
         "sides_sha256": hashlib.sha256("\n".join(names).encode()).hexdigest(),
     }
-
-
-def _speakers(side: Sequence[Clip]) -> dict[str, list[str]]:
-    speakers: dict[str, set[str]] = {}
-    for clip in side:
-        speakers.setdefault(clip.corpus, set()).add(clip.speaker)
-    return {corpus: sorted(names) for corpus, names in sorted(speakers.items())}
