@@ -76,10 +76,18 @@ class Surroundings:
         Shape:
             - stored and returned: (batch, frames, n_mels + 2)
         """
-        power = _power(stored[..., : self.n_mels])
-        heard = power + self._other_sounds(power, generator)
-        heard = heard * self._passed(len(stored), generator)[:, None]
-        return self._changed(stored, power, heard)
+        config, n = self.config, self.n_mels
+        noisy = torch.rand(len(stored), generator=generator) < config.noise_share
+        narrow = torch.rand(len(stored), generator=generator) < config.band_share
+        some = (noisy | narrow).nonzero()[:, 0]  # most windows stay, and cost nothing
+        if not len(some):
+            return stored.clone()
+        noisy, narrow = noisy[some], narrow[some]
+        power = _power(stored[some, :, :n])
+        heard = power.clone()
+        heard[noisy] += self._other_sounds(power[noisy], stored, generator)
+        heard[narrow] *= self._passed(int(narrow.sum()), generator)[:, None]
+        return stored.index_copy(0, some, self._changed(stored[some], power, heard))
 
     def heard(self, stored: Tensor, heard: Tensor) -> Tensor:
         """The features of signals of which another power is heard than what is stored.
@@ -101,8 +109,7 @@ class Surroundings:
         lag = own * torch.cos(torch.pi * stored[..., n + 1])
         lag = lag + self._lagged(heard) - self._lagged(power)
         lag = (lag / now.clamp(min=SMALLEST_POWER)).clamp(-1.0, 1.0)
-        changed = (heard != power).flatten(1).any(dim=1)[:, None]
-        rate = torch.where(changed, torch.arccos(lag) / torch.pi, stored[..., n + 1])
+        rate = torch.arccos(lag) / torch.pi
         log_mel = 10.0 * torch.log10(heard.clamp(min=SMALLEST_POWER))
         return torch.cat([log_mel, level[..., None], rate[..., None]], dim=-1)
 
@@ -114,21 +121,24 @@ class Surroundings:
         """Autocorrelation at a lag of one sample. Shape: (..., n_mels) to (...)."""
         return torch.matmul(power, self._widths * self._autocorrelation)
 
-    def _other_sounds(self, power: Tensor, generator: torch.Generator) -> Tensor:
-        """Power of what else is heard; zero in most windows. Shape: (batch, frames, n_mels)."""
-        config, batch = self.config, len(power)
+    def _other_sounds(self, power: Tensor, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Power of what else is heard in some windows: noise, or others of the batch at once.
+
+        Shape:
+            - power and returned: (windows, frames, n_mels)
+            - batch: (batch, frames, n_mels + 2)
+        """
+        config, windows = self.config, len(power)
         whole = self._whole(power)
         active = whole > ACTIVE_SHARE * whole.amax(dim=1, keepdim=True)
         speech = (whole * active).sum(dim=1) / active.sum(dim=1)
-        snr_db = _uniform(batch, config.min_snr_db, config.max_snr_db, generator)
-        wanted = speech * _power(-snr_db)
-        others = torch.stack(
-            [power[torch.randperm(batch, generator=generator)] for _ in range(VOICES)]
-        ).mean(dim=0)
-        voices = torch.rand(batch, generator=generator) < config.voices_share
-        sound = torch.where(voices[:, None, None], others, self._noise(power.shape, generator))
-        there = torch.rand(batch, generator=generator) < config.noise_share
-        gain = there * wanted / self._whole(sound).mean(dim=1)
+        snr_db = _uniform(windows, config.min_snr_db, config.max_snr_db, generator)
+        voices = torch.rand(windows, generator=generator) < config.voices_share
+        who = torch.randint(len(batch), (int(voices.sum()), VOICES), generator=generator)
+        sound = torch.empty_like(power)
+        sound[voices] = _power(batch[who][..., : self.n_mels]).mean(dim=1)
+        sound[~voices] = self._noise(power[~voices].shape, generator)
+        gain = speech * _power(-snr_db) / self._whole(sound).mean(dim=1)
         return sound * gain[:, None, None]
 
     def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -143,16 +153,14 @@ class Surroundings:
         db = db + self._fluctuation_db * torch.randn(shape, generator=generator)
         return _power(db)
 
-    def _passed(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Share of the power that each band lets through. Shape: (batch, n_mels)."""
-        high = _uniform(batch, *HIGHEST_HZ, generator)[:, None]
-        low = _uniform(batch, *LOWEST_HZ, generator)[:, None]
-        steepness_db = _uniform(batch, *STEEPNESS_DB, generator)[:, None]
+    def _passed(self, windows: int, generator: torch.Generator) -> Tensor:
+        """Share of the power that each band lets through. Shape: (windows, n_mels)."""
+        high = _uniform(windows, *HIGHEST_HZ, generator)[:, None]
+        low = _uniform(windows, *LOWEST_HZ, generator)[:, None]
+        steepness_db = _uniform(windows, *STEEPNESS_DB, generator)[:, None]
         octaves = torch.log2(self._centres / high).clamp(min=0.0)
         octaves = octaves + torch.log2(low / self._centres).clamp(min=0.0)
-        narrow = torch.rand(batch, generator=generator) < self.config.band_share
-        lost_db = (steepness_db * octaves).clamp(max=DEEPEST_DB) * narrow[:, None]
-        return _power(-lost_db)
+        return _power(-(steepness_db * octaves).clamp(max=DEEPEST_DB))
 
 
 def _power(db: Tensor) -> Tensor:
