@@ -73,7 +73,12 @@ class PlannedTable:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A table as it stands in the file."""
+    """A table as it stands in the file.
+
+    Args:
+        jointly: the corpora that are tested after a training on all of the table's; the others
+            are trained on alone.
+    """
 
     name: str
     title: str
@@ -84,7 +89,7 @@ class _Entry:
     layout: str = ROWS
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: Sequence[Mapping[str, Any]] = ({"label": "", "settings": {}},)
-    jointly: bool = False
+    jointly: Sequence[str] = ()
     optional: bool = False
 
 
@@ -174,7 +179,7 @@ def _divisions(entry: _Entry) -> Iterator[tuple[DivisionKey, ...]]:
             yield (key,)
         return
     for name in names:
-        if entry.jointly:
+        if name in entry.jointly:
             joint = keys_of(entry.protocol, names, jointly=True)
             yield tuple(key for key in joint if key.test_on == name)
         else:

@@ -99,8 +99,19 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {"channels": (32, 64, 80), "lstm_hidden": 32, "head_hidden": 32},
     "small": {"channels": (64, 128, 192), "lstm_hidden": 64, "head_hidden": 64},
     "base": {"channels": (96, 192, 256), "lstm_hidden": 96, "head_hidden": 96},
+    "large": {"channels": (128, 256, 320), "lstm_hidden": 128, "head_hidden": 128},
 }
-"""Named sizes; `small` is the default model's."""
+"""Named sizes; `small` is the default model's, and `large` that of its teachers."""
+
+
+def check_size(size: str) -> None:
+    """Whether there is such a size.
+
+    Raises:
+        EdgeSerError: when there is none.
+    """
+    if size not in SIZES:
+        raise EdgeSerError(f"there is no size {size!r}: choose one of {', '.join(SIZES)}")
 
 
 def eca_kernel_size(channels: int) -> int:

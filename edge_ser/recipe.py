@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convert.architecture import SIZES, ModelConfig
+from convert.architecture import SIZES, ModelConfig, check_size
 from edge_ser.corpora import corpora_root, find_corpus, load_corpus
 from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
 from edge_ser.guard import speakers_of
 from edge_ser.heads import Head, own_heads
 from edge_ser.trainer import TrainConfig
-from firmware_host.errors import EdgeSerError
 
 JOINT = "joint"
 """What the facts of a training on several corpora say in place of a fold's number."""
@@ -73,8 +72,7 @@ def make_recipe(
     Raises:
         EdgeSerError: for an unknown corpus, fold or size, or a corpus that is not there.
     """
-    if size not in SIZES:
-        raise EdgeSerError(f"there is no size {size!r}: choose one of {', '.join(SIZES)}")
+    check_size(size)
     found = [find_corpus(corpus) for corpus in corpora]
     names = list(dict.fromkeys(corpus.name for corpus in found))
     root = corpora_root(data)

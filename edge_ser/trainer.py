@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convert.architecture import ModelConfig
+from convert.architecture import SIZES, ModelConfig, check_size
 from edge_ser.augment import AugmentConfig
 from edge_ser.dataset import Batch, TrainingBatches
 from edge_ser.heads import Heads
@@ -51,9 +51,11 @@ class TrainConfig:
         learning_rate, qat_learning_rate: peaks of the two cosine schedules.
         seed: of initialisation, order, augmentation and dropout.
         threads: of torch; results repeat bit for bit only with the same number.
-        teachers: networks of the same form, each with a seed of its own, that are trained first
-            without the validation speakers, and that the float network then learns from, beside
-            the labels, and from these speakers too; 0 leaves them out.
+        teachers: networks, each with a seed of its own, that are trained first without the
+            validation speakers, and that the float network then learns from, beside the labels,
+            and from these speakers too; 0 leaves them out.
+        teacher_size: a key of `SIZES`; larger networks know more than a small one learns from
+            labels alone.
         teachers_share: of the loss, what comes from answering as the teachers do on average.
         fast: float training in bfloat16 where that is exact enough, its convolutions compiled:
             twice as fast on a processor with bfloat16 units, and other last bits. It needs a C++
@@ -76,13 +78,18 @@ class TrainConfig:
     seed: int = 0
     threads: int = 1
     teachers: int = 0
+    teacher_size: str = "large"
     teachers_share: float = 0.7
     fast: bool = False
+
+    def __post_init__(self) -> None:
+        check_size(self.teacher_size)
 
     def of_teacher(self, number: int) -> "TrainConfig":
         """Settings of one of the teachers, counted from 1: float training, with another seed."""
         seed = (self.seed + 1) * TEACHER_SEEDS + number
-        return replace(self, seed=seed, teachers=0, qat_epochs=0)
+        model: ModelConfig = replace(self.model, **SIZES[self.teacher_size])
+        return replace(self, model=model, seed=seed, teachers=0, qat_epochs=0)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def evaluate(
             help="Folder of this evaluation. What is there already is not computed again.",
         ),
     ] = Path("runs/evaluation"),
-    size: Annotated[str, typer.Option(help="tiny, small or base.")] = "small",
+    size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of float training.")] = 120,
     qat_epochs: Annotated[
         int,
@@ -103,6 +103,7 @@ def evaluate(
     teachers: Annotated[
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
+    teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
     fast: Annotated[
         bool, typer.Option("--fast", help="Compiled and in bfloat16, as in train.")
     ] = False,
@@ -187,6 +188,7 @@ def evaluate(
         learning_rate=learning_rate,
         qat_learning_rate=qat_learning_rate,
         teachers=teachers,
+        teacher_size=teacher_size,
         fast=fast,
         post_training=post_training,
     )

@@ -46,7 +46,7 @@ def train(
         str | None,
         typer.Option(help="Name of the model. Default: corpus, fold and size.", show_default=False),
     ] = None,
-    size: Annotated[str, typer.Option(help="tiny, small or base.")] = "small",
+    size: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "small",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of float training.")] = 120,
     qat_epochs: Annotated[
         int,
@@ -68,6 +68,7 @@ def train(
             "labels: an ensemble's knowledge in one small network, for as many times the work.",
         ),
     ] = 0,
+    teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
     noise: Annotated[
         float,
         typer.Option(
@@ -150,6 +151,7 @@ def train(
             seed=seed,
             threads=threads,
             teachers=teachers,
+            teacher_size=teacher_size,
             fast=fast,
         )
     )

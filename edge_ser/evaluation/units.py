@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from convert.architecture import SIZES, ModelConfig
+from convert.architecture import SIZES, ModelConfig, check_size
 from edge_ser.evaluation.protocols import DivisionKey, find_protocol
 from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
@@ -23,8 +23,8 @@ class Settings:
         size: a key of `SIZES`.
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
-        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers, fast:
-            as `TrainConfig`.
+        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers,
+            teacher_size, fast: as `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
 
@@ -44,12 +44,12 @@ class Settings:
     learning_rate: float = TrainConfig.learning_rate
     qat_learning_rate: float = TrainConfig.qat_learning_rate
     teachers: int = TrainConfig.teachers
+    teacher_size: str = TrainConfig.teacher_size
     fast: bool = TrainConfig.fast
     post_training: bool = False
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise EdgeSerError(f"there is no size {self.size!r}: choose one of {', '.join(SIZES)}")
+        check_size(self.size)
         if not (self.qat_epochs or self.post_training):
             raise EdgeSerError(
                 "without quantization-aware training there is no INT8 file to evaluate: give "
@@ -78,13 +78,14 @@ class Settings:
             learning_rate=self.learning_rate,
             qat_learning_rate=self.qat_learning_rate,
             teachers=self.teachers,
+            teacher_size=self.teacher_size,
             fast=self.fast,
             seed=seed,
         )
 
     @property
     def slug(self) -> str:
-        """Size and what is switched off, for names of files.
+        """Size, what is switched off, and the teachers, for names of files.
 
         >>> Settings(size="tiny", eca=False, kinds=("mfcc",)).slug
         'tiny-no-eca-mfcc'
@@ -96,7 +97,7 @@ class Settings:
         if self.kinds != KINDS:
             parts += [kind.replace("_", "") for kind in self.kinds]
         if self.teachers != TrainConfig.teachers:
-            parts.append(f"{self.teachers}-teachers")
+            parts.append(f"{self.teachers}-{self.teacher_size}")
         return "-".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

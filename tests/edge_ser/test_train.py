@@ -117,7 +117,16 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
     data: Path, trained: Path, tmp_path: Path
 ) -> None:
     """Killed in a teacher's training and in its pupil's, the same bits; and others than alone."""
-    taught = ("--teachers", "2", "--qat-epochs", "1", "--name", "ravdess-1-tiny")
+    taught = (
+        "--teachers",
+        "2",
+        "--teacher-size",
+        "small",
+        "--qat-epochs",
+        "1",
+        "--name",
+        "ravdess-1-tiny",
+    )
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     for log, epoch in ((killed / "teacher-2" / "log.jsonl", 3), (killed / "log.jsonl", 3)):
         process = subprocess.Popen(command(data, killed, *taught), stderr=subprocess.DEVNULL)
