@@ -17,7 +17,12 @@ PLAN = Path(__file__).with_name("book_plan.toml")
 ROWS, QUANTIZATION = "rows", "quantization"
 """Layouts: a row for each summary, or one for each corpus with its kinds of files beside."""
 
-SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {"tiny": 0.0010, "small": 0.0015, "base": 0.0024}
+SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {
+    "tiny": 0.0010,
+    "small": 0.0015,
+    "base": 0.0020,
+    "large": 0.0026,
+}
 """Of float training, on one core; what was computed already counts instead, where it can."""
 QAT_FACTOR = 2.1  # an epoch of quantization-aware training to one of float training
 FAST_FACTOR = 0.75  # what is left of it with `fast`
@@ -122,12 +127,15 @@ def chosen(tables: Sequence[PlannedTable], only: Sequence[str]) -> list[PlannedT
     return [table for table in tables if not only or table.name in only]
 
 
-def estimate_minutes(unit: Unit, known: Sequence[Outcome] = (), trained: bool = False) -> float:
+def estimate_minutes(
+    unit: Unit, known: Sequence[Outcome] = (), trained: bool = False, taught: bool = False
+) -> float:
     """How long a unit takes on one core: as its fellows took, or else by a rule of thumb.
 
     Args:
         known: outcomes of which some may be its fellows.
         trained: whether another corpus's unit shares its training, and has done it.
+        taught: whether another unit shares its teachers, and has trained them.
     """
     if trained:
         return SECONDS_BESIDE / 60
@@ -138,6 +146,7 @@ def estimate_minutes(unit: Unit, known: Sequence[Outcome] = (), trained: bool = 
         and outcome.unit.key.train_on == unit.key.train_on
         and outcome.unit.settings == unit.settings
         and not unit.key.is_joint  # whose outcomes know their share of a training alone
+        and not taught  # else they had teachers to train
     ]
     if fellows:
         return sum(fellows) / len(fellows) / 60
@@ -146,9 +155,12 @@ def estimate_minutes(unit: Unit, known: Sequence[Outcome] = (), trained: bool = 
     clips = recordings * TRAINED_SHARE[unit.key.protocol]
     if find_protocol(unit.key.protocol).augments_before:
         clips *= 1 + AugmentConfig().copies
-    epochs = settings.epochs * (1 + settings.teachers) + QAT_FACTOR * settings.qat_epochs
-    seconds = SECONDS_A_CLIP_AND_EPOCH[settings.size] * (FAST_FACTOR if settings.fast else 1.0)
-    return (clips * epochs * seconds + SECONDS_BESIDE) / 60
+    own, teacher = (SECONDS_A_CLIP_AND_EPOCH[s] for s in (settings.size, settings.teacher_size))
+    teachers = 0 if taught else settings.teachers
+    # While a network learns from teachers, they answer: a third of what their own learning takes.
+    seconds = settings.epochs * (own + (teachers + settings.teachers / 3) * teacher)
+    seconds += QAT_FACTOR * settings.qat_epochs * own
+    return (clips * seconds * (FAST_FACTOR if settings.fast else 1.0) + SECONDS_BESIDE) / 60
 
 
 def _table(entry: _Entry) -> PlannedTable:

@@ -65,6 +65,7 @@ def plan_in_words(tables: Sequence[PlannedTable], outcomes: Path) -> str:
     known = read_outcomes(outcomes)
     counted: set[str] = set()
     trained: set[str] = set()
+    taught: set[str] = set()
     lines, total = [], 0.0
     for table in tables:
         fresh = [unit for unit in joined(table.units) if unit.slug not in counted]
@@ -72,8 +73,11 @@ def plan_in_words(tables: Sequence[PlannedTable], outcomes: Path) -> str:
         missing = [unit for unit in fresh if read_outcome(outcomes, unit) is None]
         minutes = 0.0
         for unit in missing:
-            minutes += estimate_minutes(unit, known, unit.training_slug in trained)
+            minutes += estimate_minutes(
+                unit, known, unit.training_slug in trained, unit.teachers_slug in taught
+            )
             trained.add(unit.training_slug)
+            taught.add(unit.teachers_slug)
         total += minutes
         shared = len(joined(table.units)) - len(fresh)
         lines.append(

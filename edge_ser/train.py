@@ -51,6 +51,7 @@ def train(
     on_read: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     read: ReadClips = read_clips,
+    teachers_in: Path | None = None,
 ) -> tuple[Path, ...]:
     """Train, fine-tune with quantization, and write a checkpoint for each head.
 
@@ -63,6 +64,8 @@ def train(
         device: "cpu" or "cuda".
         jobs: processes that read recordings.
         read: gives the stored features of clips.
+        teachers_in: the folder of the teachers, which trainings that have the same ones share;
+            None keeps them in the run's own.
 
     Returns:
         The checkpoints' paths, in the order of the heads: `run/NAME.safetensors` of the only
@@ -92,6 +95,9 @@ def train(
     paths = tuple(run / f"{of_head}.safetensors" for of_head in names)
     if all(path.exists() for path in paths):
         return paths
+    if config.teachers and teachers_in is not None:
+        same = {"heads": settings["heads"], "config": _plain(config.of_teacher(1)), "facts": facts}
+        open_run(teachers_in, same)
     rows = Heads(heads)
     clips, validation_clips, also_heard = _read(split, rows, config, jobs, on_read, read)
     mean, std = normalisation(clips, config.features)
@@ -117,7 +123,7 @@ def train(
     validation = Validation(rows, validation_clips, windows)
     teachers, uars = [], {}
     for number in range(1, config.teachers + 1):
-        of_teacher, folder = config.of_teacher(number), run / f"teacher-{number}"
+        of_teacher, folder = config.of_teacher(number), (teachers_in or run) / f"teacher-{number}"
         trainer = Trainer(
             of_teacher,
             rows,

@@ -42,8 +42,8 @@ from firmware_host.errors import EdgeSerError
 CALIBRATION_CLIPS = 300
 """Training clips that a quantization after training is calibrated on; see benchmarks/ptq.py."""
 
-CACHE, RUNS = "cache", "runs"
-"""Folders of a working folder: what units share, and the trainings."""
+CACHE, RUNS, TEACHERS = "cache", "runs", "teachers"
+"""Folders of a working folder: features and copies, the trainings, and those of their teachers."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def run_unit(
     """
     say = tell or (lambda _what, _done, _all: None)
     run = place.work / RUNS / unit.training_slug
-    with locked(run / "lock"):
+    teachers = place.work / TEACHERS / unit.teachers_slug if unit.settings.teachers else run
+    with locked(run / "lock"), locked(teachers / "teachers.lock"):
         if (done := read_outcome(place.outcomes, unit)) is not None:
             return done
         started = time.monotonic()
@@ -112,6 +113,7 @@ def run_unit(
             on_read=lambda done, total: say("reading features", done, total),
             on_epoch=on_epoch,
             read=material.store.read,
+            teachers_in=teachers,
         )
         trained = checkpoints[division.heads.index(division.head)]
         after_training = time.monotonic()
@@ -125,7 +127,7 @@ def run_unit(
         index = {label: number for number, label in enumerate(head.labels)}
         checkpoint = read_checkpoint(trained)
         # Of a joint training, each corpus's share.
-        training_seconds = _seconds(run) / len(division.heads)
+        training_seconds = _seconds(run, teachers) / len(division.heads)
         preparing = after_training - started
         outcome = Outcome(
             unit=unit,
@@ -245,13 +247,10 @@ def _device(asked: str) -> str:
     return "cuda" if gpu and asked != "cpu" else "cpu"
 
 
-def _seconds(run: Path) -> float:
-    """Of all epochs, also those before an interruption; one that was done twice counts once.
-
-    Teachers have logs of their own, in folders below.
-    """
+def _seconds(*folders: Path) -> float:
+    """Of all epochs, also those before an interruption; one that was done twice counts once."""
     seconds: dict[tuple[Path, str, int], float] = {}
-    for log in run.rglob(LOG_FILE):
+    for log in (log for folder in folders for log in folder.rglob(LOG_FILE)):
         for line in log.read_text().splitlines():
             # The line of a moment at which the training was killed may be cut off.
             with contextlib.suppress(ValueError, KeyError):

@@ -110,11 +110,11 @@ def _one_by_one(
             yield unit, str(error)
 
 
-def _by_training(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
-    """Units that share a training, together: else one would wait while the other trains."""
+def _by_teachers(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
+    """Units that share teachers or a training, together: else one would wait for the other."""
     groups: dict[str, list[Unit]] = {}
     for unit in units:
-        groups.setdefault(unit.training_slug, []).append(unit)
+        groups.setdefault(unit.teachers_slug, []).append(unit)
     return [tuple(group) for group in groups.values()]
 
 
@@ -134,7 +134,7 @@ def _in_processes(units: Sequence[Unit], place: Place, jobs: int) -> Results:
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        for group in _by_training(units):
+        for group in _by_teachers(units):
             pool.submit(compute, group)
         for _ in units:
             yield results.get()
@@ -165,7 +165,7 @@ def _on_cluster(units: Sequence[Unit], place: Place, scheduler: str) -> Results:
                 _place_to_dict(there),
                 pure=False,
             ): group
-            for group in _by_training(units)
+            for group in _by_teachers(units)
         }
         for future in distributed.as_completed(list(futures)):
             group = futures[future]

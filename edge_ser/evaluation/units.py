@@ -145,6 +145,19 @@ class Unit:
         return f"{self.key.training_slug}-{self.settings.slug}-seed{self.seed}"
 
     @property
+    def teachers_slug(self) -> str:
+        """Names its teachers, which sizes share; where it has none, its training.
+
+        >>> tiny = Settings(size="tiny", teachers=2)
+        >>> Unit(DivisionKey("speaker", ("TESS",), "TESS", 2), 1, tiny).teachers_slug
+        'speaker-tess-2-large-2-large-seed1'
+        """
+        settings = self.settings
+        if settings.teachers:
+            settings = replace(settings, size=settings.teacher_size)
+        return f"{self.key.training_slug}-{settings.slug}-seed{self.seed}"
+
+    @property
     def corpora(self) -> tuple[str, ...]:
         """Those that it reads."""
         return tuple(dict.fromkeys((*self.key.train_on, self.key.test_on)))

@@ -29,13 +29,14 @@ from edge_ser.evaluation.outcome import (
 )
 from edge_ser.evaluation.protocols import keys_of
 from edge_ser.evaluation.report import LEAKS, to_markdown
-from edge_ser.evaluation.run import RUNS, run_unit
+from edge_ser.evaluation.run import RUNS, TEACHERS, run_unit
 from edge_ser.evaluation.spread import run_all
 from edge_ser.evaluation.summary import group, summarise
 from edge_ser.evaluation.units import Settings, Unit, joined
 from edge_ser.folds import get_fold, split
 from edge_ser.recipe import make_recipe
 from edge_ser.train import train
+from edge_ser.trainer import LOG_FILE
 from firmware_host.errors import EdgeSerError
 from firmware_host.probabilities import softmax
 from firmware_host.recognizer import EmotionRecognizer
@@ -142,6 +143,26 @@ def test_corpora_trained_on_jointly_share_a_training_and_have_a_head_each(
     assert len(trained["RAVDESS"].labels) == 3 and len(trained["SUBESCO"].labels) == 2
     summary = summarise(done[:1])
     assert summary.train_on == names and "| RAVDESS + SUBESCO |" in to_markdown([summary])
+
+
+def test_sizes_share_their_teachers(tmp_path: Path, data: Path) -> None:
+    """Which are trained once; with other settings they are refused."""
+    place = place_of(tmp_path, data)
+    units = [
+        unit_of("speaker", size=size, teachers=1, teacher_size="tiny") for size in ("tiny", "small")
+    ]
+    one, other = run_all(units, place)
+    (teachers,) = (tmp_path / "work" / TEACHERS).iterdir()
+    assert teachers.name == one.unit.teachers_slug == other.unit.teachers_slug
+    log = (teachers / "teacher-1" / LOG_FILE).read_text().splitlines()
+    assert len(log) == SETTINGS.epochs
+    judged = [dict(outcome.training["validation_uar"]) for outcome in (one, other)]
+    assert judged[0] == judged[1] and set(judged[0]) == {"teacher 1"}
+    assert one.training["parameters"] < other.training["parameters"]
+    assert one.seconds["training"] > sum(json.loads(line)["seconds"] for line in log)
+    longer = unit_of("speaker", size="base", teachers=1, teacher_size="tiny", learning_rate=1e-3)
+    with pytest.raises(EdgeSerError, match="training with other settings"):
+        run_all([longer], place)
 
 
 def test_the_paper_protocol_is_labelled_wherever_it_appears(
