@@ -64,8 +64,8 @@ def train(
         int,
         typer.Option(
             min=0,
-            help="Networks that are trained first, and that the model learns from beside the "
-            "labels: an ensemble's knowledge in one small network, for as many times the work.",
+            help="Larger networks that are trained first, and that the model learns from beside "
+            "the labels: what they know together in one small one, for several times the work.",
         ),
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
