@@ -147,8 +147,8 @@ def made_of(accuracies: Mapping[str, Sequence[float]]) -> list[str]:
         + "; ".join(parts)
         + ". Only the first part is recognition of emotion in a voice that is new; the others "
         "measure how well a network remembers voices and recordings. (People never heard are "
-        "recognised by networks that were trained on all four corpora, the others by networks "
-        "of one.)"
+        "recognised by networks that had teachers and, where the table below says so, other "
+        "corpora to learn from; the other figures are of networks that had one corpus alone.)"
     ]
 
 
@@ -168,16 +168,21 @@ def _names(one: FilledRow, table: PlannedTable) -> tuple[str, ...]:
     """The cells that say what a row is about."""
     row = one.row
     cells = [row.test_on + (f" ({LEAKS})" if find_protocol(table.protocol).leaks else "")]
-    if row.train_on != (row.test_on,):
+    if _trained_on_others(table):
         cells.append(" + ".join(row.train_on))
     if any(other.label for other in table.rows):
         cells.append(row.label)
     return tuple(cells)
 
 
+def _trained_on_others(table: PlannedTable) -> bool:
+    """Whether a row of it is tested after a training on more or other corpora."""
+    return any(row.train_on != (row.test_on,) for row in table.rows)
+
+
 def _name_headings(table: PlannedTable) -> tuple[str, ...]:
     headings = ["tested on"]
-    if any(row.train_on != (row.test_on,) for row in table.rows):
+    if _trained_on_others(table):
         headings.append("trained on")
     if any(row.label for row in table.rows):
         headings.append("model")

@@ -1,5 +1,6 @@
 """The result book: a plan that can be counted, a page made of outcomes alone, SUBESCO's row."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,17 @@ corpora = ["SUBESCO", "TESS"]
 seeds = [0]
 settings = { epochs = 1 }
 optional = true
+"""
+
+MIXED_TABLE = """
+[[table]]
+name = "mixed"
+title = "Alone and jointly"
+text = "TESS hears Emo-DB too."
+protocol = "speaker"
+corpora = ["TESS", "EmoDB"]
+jointly = ["TESS"]
+seeds = [0]
 """
 
 
@@ -102,6 +114,15 @@ def test_the_plan_is_told_and_nothing_is_computed(
     said = capsys.readouterr().out
     assert "subesco" in said and "5 of    5 folds to compute" in said and "fold-minutes" in said
     assert not (tmp_path / "work").exists() and not (tmp_path / "RESULTS.md").exists()
+
+
+def test_every_row_of_a_table_has_all_its_cells(book: Callable[..., str], plan: Path) -> None:
+    """Also where some corpora are trained on alone, and others jointly."""
+    plan.write_text(plan.read_text() + MIXED_TABLE)
+    page = book("--report")
+    assert "| TESS | TESS + EmoDB |" in page and "| EmoDB | EmoDB |" in page
+    for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
 def test_the_page_says_by_which_command_a_row_is_filled(book: Callable[..., str]) -> None:
