@@ -352,7 +352,7 @@ def _compile(net: EmotionNet) -> None:
             f"fast training compiles, and none of {', '.join(compilers)} was found: install g++, "
             "or train without --fast"
         )
-    net.local.compile()
+    net.compile_local()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convert.architecture import SIZES, ModelConfig, count_parameters, eca_kernel_size
-from edge_ser.model import Eca, EmotionNet
+from edge_ser.model import Alfb, Eca, EmotionNet
 from edge_ser.qat import fold
 from firmware_host.errors import EdgeSerError
 
@@ -39,6 +39,23 @@ def test_attention_rescales_each_channel_by_a_factor_between_0_and_1() -> None:
     ratio = Eca(16)(x) / x
     assert (ratio > 0).all() and (ratio < 1).all()
     assert torch.allclose(ratio, ratio[:, :, :1].expand_as(ratio), atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [FRAMES, FRAMES - 5])
+@pytest.mark.parametrize("use_eca", [True, False])
+def test_a_block_by_products_is_the_same_block(frames: int, use_eca: bool) -> None:
+    """In another order of axes; also where pooling leaves frames over, and its gradients."""
+    block = Alfb(6, 16, 5, 4, use_eca)
+    x = torch.randn(3, 6, frames)
+    one, other = block(x), block.by_products(x.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(one, other)
+    weights = list(block.parameters())
+    for mine, theirs in zip(
+        torch.autograd.grad(one.square().sum(), weights),
+        torch.autograd.grad(other.square().sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("channels", [8, 16, 32, 64, 96, 128, 192, 256, 512])
