@@ -102,8 +102,9 @@ def _overview(filled: Filled) -> list[str]:
         for protocol in THREE:
             found = by_protocol.get((corpus, protocol))
             cells.append(NOTHING if found is None else _in_brief(*found))
-            if found is not None and found[1].summary is not None:
-                known.append(headline(found[1].summary).accuracy)
+            summary = found[1].summary if found else None
+            if summary is not None and _has_all_folds(summary):
+                known.append(headline(summary).accuracy)
         lines.append(cells)
         if len(known) == len(THREE):
             accuracies[corpus] = known
@@ -152,6 +153,10 @@ def made_of(accuracies: Mapping[str, Sequence[float]]) -> list[str]:
     ]
 
 
+def _has_all_folds(summary: Summary) -> bool:
+    return len(summary.folds_there) == summary.folds
+
+
 def _in_brief(table: PlannedTable, one: FilledRow) -> str:
     if one.summary is None:
         return f"not computed yet: `{COMMAND.format(table.name)}`"
@@ -159,7 +164,7 @@ def _in_brief(table: PlannedTable, one: FilledRow) -> str:
     text = f"{percent(best.accuracy)}, {percent(best.uar)}"
     if table.protocol == "speaker" and best.uar_interval is not None:
         text += f" ({between(best.uar_interval)})"
-    if len(one.summary.folds_there) < one.summary.folds:
+    if not _has_all_folds(one.summary):
         text += f"; {folds(one.summary)} folds"
     return text + (f"; {LEAKS}" if one.summary.leaks else "")
 
