@@ -81,8 +81,7 @@ class _Entry:
     """A table as it stands in the file.
 
     Args:
-        jointly: the corpora that are tested after a training on all of the table's; the others
-            are trained on alone.
+        pretrain: what is trained on first, but for the corpus that is tested on.
     """
 
     name: str
@@ -94,7 +93,7 @@ class _Entry:
     layout: str = ROWS
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: Sequence[Mapping[str, Any]] = ({"label": "", "settings": {}},)
-    jointly: Sequence[str] = ()
+    pretrain: Sequence[str] = ()
     optional: bool = False
 
 
@@ -128,28 +127,27 @@ def chosen(tables: Sequence[PlannedTable], only: Sequence[str]) -> list[PlannedT
 
 
 def estimate_minutes(
-    unit: Unit, known: Sequence[Outcome] = (), trained: bool = False, taught: bool = False
+    unit: Unit, known: Sequence[Outcome] = (), taught: bool = False, pretrained: bool = False
 ) -> float:
     """How long a unit takes on one core: as its fellows took, or else by a rule of thumb.
 
     Args:
         known: outcomes of which some may be its fellows.
-        trained: whether another corpus's unit shares its training, and has done it.
         taught: whether another unit shares its teachers, and has trained them.
+        pretrained: the same of what comes before its training.
     """
-    if trained:
-        return SECONDS_BESIDE / 60
+    before = 0.0 if pretrained else _pretraining_seconds(unit)
     fellows = [
         outcome.seconds["all"]
         for outcome in known
         if outcome.unit.key.protocol == unit.key.protocol
         and outcome.unit.key.train_on == unit.key.train_on
+        and outcome.unit.key.pretrain_on == unit.key.pretrain_on
         and outcome.unit.settings == unit.settings
-        and not unit.key.is_joint  # whose outcomes know their share of a training alone
         and not taught  # else they had teachers to train
     ]
     if fellows:
-        return sum(fellows) / len(fellows) / 60
+        return (sum(fellows) / len(fellows) + before) / 60
     settings = unit.settings
     recordings = sum(CORPORA[corpus].n_files for corpus in unit.key.train_on)
     clips = recordings * TRAINED_SHARE[unit.key.protocol]
@@ -160,7 +158,17 @@ def estimate_minutes(
     # While a network learns from teachers, they answer: a third of what their own learning takes.
     seconds = settings.epochs * (own + (teachers + settings.teachers / 3) * teacher)
     seconds += QAT_FACTOR * settings.qat_epochs * own
-    return (clips * seconds * (FAST_FACTOR if settings.fast else 1.0) + SECONDS_BESIDE) / 60
+    seconds *= clips * (FAST_FACTOR if settings.fast else 1.0)
+    return (before + seconds + SECONDS_BESIDE) / 60
+
+
+def _pretraining_seconds(unit: Unit) -> float:
+    """What its networks learn before their own corpus; its outcome does not count that."""
+    settings = unit.settings
+    clips = sum(CORPORA[corpus].n_files for corpus in unit.key.pretrain_on)
+    own, teacher = (SECONDS_A_CLIP_AND_EPOCH[s] for s in (settings.size, settings.teacher_size))
+    seconds = settings.pretraining_epochs * (own + settings.teachers * teacher)
+    return clips * seconds * (FAST_FACTOR if settings.fast else 1.0)
 
 
 def _table(entry: _Entry) -> PlannedTable:
@@ -191,8 +199,4 @@ def _divisions(entry: _Entry) -> Iterator[tuple[DivisionKey, ...]]:
             yield (key,)
         return
     for name in names:
-        if name in entry.jointly:
-            joint = keys_of(entry.protocol, names, jointly=True)
-            yield tuple(key for key in joint if key.test_on == name)
-        else:
-            yield keys_of(entry.protocol, (name,))
+        yield keys_of(entry.protocol, (name,), pretrain=entry.pretrain)

@@ -64,8 +64,8 @@ def plan_in_words(tables: Sequence[PlannedTable], outcomes: Path) -> str:
     """What there is to do, in fold-minutes of one core."""
     known = read_outcomes(outcomes)
     counted: set[str] = set()
-    trained: set[str] = set()
     taught: set[str] = set()
+    pretrained: set[object] = set()
     lines, total = [], 0.0
     for table in tables:
         fresh = [unit for unit in joined(table.units) if unit.slug not in counted]
@@ -73,11 +73,12 @@ def plan_in_words(tables: Sequence[PlannedTable], outcomes: Path) -> str:
         missing = [unit for unit in fresh if read_outcome(outcomes, unit) is None]
         minutes = 0.0
         for unit in missing:
+            before = unit.key.pretrain_on, unit.seed, unit.settings
             minutes += estimate_minutes(
-                unit, known, unit.training_slug in trained, unit.teachers_slug in taught
+                unit, known, unit.teachers_slug in taught, before in pretrained
             )
-            trained.add(unit.training_slug)
             taught.add(unit.teachers_slug)
+            pretrained.add(before)
         total += minutes
         shared = len(joined(table.units)) - len(fresh)
         lines.append(
@@ -104,7 +105,7 @@ def _possible(tables: Sequence[PlannedTable], given: argparse.Namespace) -> list
 
 def _absent(units: Sequence[Unit], data: Path | None) -> list[str]:
     root = corpora_root(data)
-    names = dict.fromkeys(name for unit in units for name in unit.corpora)
+    names = dict.fromkeys(name for unit in units for name in unit.key.corpora)
     return [name for name in names if CORPORA[name].folder(root) is None]
 
 

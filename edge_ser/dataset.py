@@ -29,6 +29,8 @@ Float16 = NDArray[np.float16]
 STORED_KINDS = ("log_mel", "rms", "zcr")
 Progress = Callable[[int, int], None]
 """Called with how many clips are done, and how many there are."""
+ReadClips = Callable[..., list["ClipFeatures"]]
+"""`read_clips`, or what gives the same from where it is kept."""
 
 
 @dataclass(frozen=True)

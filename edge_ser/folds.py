@@ -24,7 +24,6 @@ __all__ = [
     "check_disjoint",
     "deal_banglaser",
     "get_fold",
-    "joint_folds",
     "joint_split",
     "speaker_folds",
     "split",
@@ -194,22 +193,6 @@ def joint_split(clips: Iterable[Clip], holdout: Mapping[str, Fold] | None = None
     )
     check_disjoint(joined)
     return joined
-
-
-def joint_folds(corpora: Iterable[str], index: int) -> dict[str, Fold]:
-    """The fold of each corpus in one of several joint trainings, counted from 1.
-
-    A corpus with fewer folds begins again with its first: so each fold of each corpus is held
-    out in the training of its own number, and one training serves a fold of every corpus.
-
-    Raises:
-        EdgeSerError: when there is no such corpus, or all have fewer folds.
-    """
-    names = list(corpora)
-    numbers = {name: len(speaker_folds(name)) for name in names}
-    if not 1 <= index <= max(numbers.values()):
-        return {name: get_fold(name, index) for name in names}  # which says what there is
-    return {name: get_fold(name, (index - 1) % n + 1) for name, n in numbers.items()}
 
 
 def deal_banglaser() -> tuple[tuple[str, ...], ...]:

@@ -51,16 +51,22 @@ IN_WORDS: Mapping[Breach, str] = {
 
 @dataclass(frozen=True)
 class Split:
-    """The recordings of the three sides."""
+    """The recordings of the three sides.
+
+    Args:
+        pretraining: what is trained on first, all of it, where something is: other corpora's.
+    """
 
     train: tuple[Clip, ...]
     validation: tuple[Clip, ...]
     test: tuple[Clip, ...]
+    pretraining: tuple[Clip, ...] = ()
 
     @property
     def sides(self) -> dict[str, tuple[Clip, ...]]:
-        """The three by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """The three by name, and what comes before them where there is something."""
+        sides = {"train": self.train, "validation": self.validation, "test": self.test}
+        return sides | ({"pretraining": self.pretraining} if self.pretraining else {})
 
 
 def check_disjoint(
@@ -120,7 +126,7 @@ def copy_number(path: Path) -> int:
 def _breaches(divided: Split, digests: Mapping[Path, str]) -> Iterator[tuple[Breach, str]]:
     """Every kind of breach, each pair of sides at most once a kind, with its sentence."""
     tested = {(clip.corpus, clip.speaker) for clip in divided.test}
-    for clip in (*divided.train, *divided.validation):
+    for clip in (*divided.pretraining, *divided.train, *divided.validation):
         if (clip.corpus, clip.speaker) in tested:
             yield (
                 Breach.SPEAKERS,

@@ -9,9 +9,10 @@ from convert.architecture import SIZES, ModelConfig, check_size
 from edge_ser.corpora import corpora_root, find_corpus, load_corpus
 from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
-from edge_ser.guard import speakers_of
+from edge_ser.guard import check_disjoint, speakers_of
 from edge_ser.heads import Head, own_heads
 from edge_ser.trainer import TrainConfig
+from firmware_host.errors import EdgeSerError
 
 JOINT = "joint"
 """What the facts of a training on several corpora say in place of a fold's number."""
@@ -57,6 +58,7 @@ def make_recipe(
     size: str,
     name: str | None = None,
     separate: bool = False,
+    pretrain: tuple[str, ...] = (),
 ) -> Recipe:
     """The recipe for one corpus and fold, or for several corpora at once.
 
@@ -68,19 +70,30 @@ def make_recipe(
         size: a key of `SIZES`.
         name: of the model; by default made of corpus, fold and size.
         separate: whether each corpus keeps its own classes, in a head of its own.
+        pretrain: names of other corpora, all of whose recordings are trained on first.
 
     Raises:
-        EdgeSerError: for an unknown corpus, fold or size, or a corpus that is not there.
+        EdgeSerError: for an unknown corpus, fold or size, a corpus that is not there, or one
+            that is to be trained on both first and afterwards.
     """
     check_size(size)
     found = [find_corpus(corpus) for corpus in corpora]
     names = list(dict.fromkeys(corpus.name for corpus in found))
+    first = list(dict.fromkeys(find_corpus(corpus).name for corpus in pretrain))
+    if both := [corpus for corpus in first if corpus in names]:
+        raise EdgeSerError(
+            f"{both[0]} was given for --corpus and for --pretrain, which trains on its test "
+            "speakers too: leave one of the two out"
+        )
     root = corpora_root(data)
     clips = [clip for corpus in names for clip in load_corpus(root, corpus)]
     if len(names) == 1:
         parts, which = split(clips, get_fold(names[0], fold)), str(fold)
     else:
         parts, which = joint_split(clips), JOINT
+    before = tuple(clip for corpus in first for clip in load_corpus(root, corpus))
+    parts = replace(parts, pretraining=before)
+    check_disjoint(parts)
     if separate or len(names) == 1:
         heads = own_heads(clips)
     else:
@@ -91,7 +104,8 @@ def make_recipe(
         "fold": fold if len(names) == 1 else JOINT,
         "test_speakers": speakers_of(parts.test),
         "validation_speakers": speakers_of(parts.validation),
-        "terms": {corpus.name: corpus.terms for corpus in found},
+        "pretrained_on": first,
+        "terms": {name: find_corpus(name).terms for name in [*names, *first]},
     }
     default = f"{'-'.join(names).lower()}-{which}-{size}"
     return Recipe(name or default, parts, heads, TrainConfig(model=model), facts)

@@ -10,7 +10,7 @@ never read here.
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,22 @@ from torch import Tensor
 from convert.checkpoint import Checkpoint, write_checkpoint
 from edge_ser.dataset import (
     ClipFeatures,
-    TrainingBatches,
+    ReadClips,
     normalisation,
     read_clips,
     recognition_windows,
 )
 from edge_ser.folds import Split
 from edge_ser.heads import Head, Heads
+from edge_ser.pretraining import Pretraining
 from edge_ser.run_state import open_run
-from edge_ser.trainer import EpochReport, TrainConfig, Trainer
+from edge_ser.trainer import EpochReport, TrainConfig, Trainer, batches_of, named, plain
 from edge_ser.validation import Validation
 from firmware_host.contract import MAX_LABEL_LENGTH
 from firmware_host.errors import EdgeSerError
 
-ReadClips = Callable[..., list[ClipFeatures]]
-"""`edge_ser.dataset.read_clips`, or what gives the same from where it is kept."""
+MODEL, PRETRAINED = "the model", "pretraining"
+"""What the network that is deployed is called in reports, and the folder of pretrained ones."""
 
 
 def train(
@@ -52,11 +53,13 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     read: ReadClips = read_clips,
     teachers_in: Path | None = None,
+    pretrained_in: Path | None = None,
 ) -> tuple[Path, ...]:
     """Train, fine-tune with quantization, and write a checkpoint for each head.
 
     Args:
-        split: clips for training and validation; the test clips are not touched.
+        split: clips for training and validation, and for pretraining where there are any; the
+            test clips are not touched.
         heads: the classes; together they have the `n_labels` of the model, and each corpus of
             the clips has one.
         run: the folder of this training; made if missing, resumed if interrupted.
@@ -66,6 +69,7 @@ def train(
         read: gives the stored features of clips.
         teachers_in: the folder of the teachers, which trainings that have the same ones share;
             None keeps them in the run's own.
+        pretrained_in: the same of the pretrained networks.
 
     Returns:
         The checkpoints' paths, in the order of the heads: `run/NAME.safetensors` of the only
@@ -88,7 +92,7 @@ def train(
     settings = {
         "name": name,
         "heads": [head.to_dict() for head in heads],
-        "config": _plain(config),
+        "config": plain(config),
         "facts": facts,
     }
     open_run(run, settings)
@@ -96,31 +100,33 @@ def train(
     if all(path.exists() for path in paths):
         return paths
     if config.teachers and teachers_in is not None:
-        same = {"heads": settings["heads"], "config": _plain(config.of_teacher(1)), "facts": facts}
+        same = {"heads": settings["heads"], "config": plain(config.of_teacher(1)), "facts": facts}
         open_run(teachers_in, same)
     rows = Heads(heads)
     clips, validation_clips, also_heard = _read(split, rows, config, jobs, on_read, read)
     mean, std = normalisation(clips, config.features)
 
-    def batches_of(some: Sequence[ClipFeatures]) -> TrainingBatches:
-        return TrainingBatches(
-            some,
-            config.features,
-            config.window_frames,
-            mean,
-            std,
-            config.augment,
-            config.batch_size,
-            config.seed,
-        )
-
-    batches = batches_of(clips)
+    batches = batches_of(clips, config, mean, std)
     windows = [
         (recognition_windows(c, config.features, config.window_frames, config.hop_frames) - mean)
         / std
         for c in validation_clips
     ]
     validation = Validation(rows, validation_clips, windows)
+    starts: Mapping[str, Mapping[str, Tensor]] = {}
+    if split.pretraining:
+        numbers = range(1, config.teachers + 1)
+        networks = {f"teacher {number}": config.of_teacher(number) for number in numbers}
+        starts = Pretraining(
+            split.pretraining,
+            config,
+            pretrained_in or run / PRETRAINED,
+            device,
+            jobs,
+            read,
+            on_read,
+            on_epoch,
+        ).starts({**networks, MODEL: config})
     teachers, uars = [], {}
     for number in range(1, config.teachers + 1):
         of_teacher, folder = config.of_teacher(number), (teachers_in or run) / f"teacher-{number}"
@@ -131,18 +137,30 @@ def train(
             validation,
             folder,
             device,
-            _named(f"teacher {number}", on_epoch),
+            named(f"teacher {number}", on_epoch),
+            start=starts.get(f"teacher {number}"),
         )
         taught = trainer.run_stages()
         teachers.append(taught.net)
         uars[f"teacher {number}"] = taught.uars["float"]
     if teachers:
         pupil = Trainer(
-            config, rows, batches_of(clips + also_heard), None, run, device, on_epoch, teachers
+            config,
+            rows,
+            batches_of(clips + also_heard, config, mean, std),
+            None,
+            run,
+            device,
+            on_epoch,
+            teachers,
+            starts.get(MODEL),
         )
         result = pupil.run_stages()
     else:
-        result = Trainer(config, rows, batches, validation, run, device, on_epoch).run_stages()
+        alone = Trainer(
+            config, rows, batches, validation, run, device, on_epoch, (), starts.get(MODEL)
+        )
+        result = alone.run_stages()
     decisions = validation.decisions(teachers or [result.net], "cpu")
     for path, of_head, head, own, decision in zip(
         paths, names, rows.heads, rows.rows, decisions, strict=True
@@ -184,15 +202,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def _named(
-    stage: str, on_epoch: Callable[[EpochReport], None] | None
-) -> Callable[[EpochReport], None] | None:
-    """Reports of a teacher's training, under its name."""
-    if on_epoch is None:
-        return None
-    return lambda report: on_epoch(replace(report, stage=stage))
-
-
 def _of_head(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, NDArray[Any]]:
     """The network with the rows of one head as its output layer."""
     return {
@@ -229,9 +238,3 @@ def _read(
         out[number] = read(clips, rows, config.features, augment, config.seed, at_least, jobs, tell)
         before += len(side)
     return out[0], out[1], out[2]
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    data = asdict(config)
-    data["model"], data["features"] = config.model.to_dict(), config.features.to_dict()
-    return data

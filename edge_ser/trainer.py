@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch.nn import functional
 
 from convert.architecture import SIZES, ModelConfig, check_size
 from edge_ser.augment import AugmentConfig
-from edge_ser.dataset import Batch, TrainingBatches
+from edge_ser.dataset import Batch, ClipFeatures, TrainingBatches
 from edge_ser.heads import Heads
 from edge_ser.model import EmotionNet
 from edge_ser.qat import QuantizedEmotionNet, fold
@@ -57,6 +58,7 @@ class TrainConfig:
         teacher_size: a key of `SIZES`; larger networks know more than a small one learns from
             labels alone.
         teachers_share: of the loss, what comes from answering as the teachers do on average.
+        pretraining_epochs: on the other corpora's recordings, where there are some.
         fast: float training in bfloat16 where that is exact enough, its convolutions compiled:
             twice as fast on a processor with bfloat16 units, and other last bits. It needs a C++
             compiler.
@@ -80,6 +82,7 @@ class TrainConfig:
     teachers: int = 0
     teacher_size: str = "large"
     teachers_share: float = 0.7
+    pretraining_epochs: int = 50
     fast: bool = False
 
     def __post_init__(self) -> None:
@@ -97,7 +100,7 @@ class EpochReport:
     """What one epoch did; handed to the progress display and written to the log.
 
     Args:
-        stage: "float", "qat", or "teacher N".
+        stage: "float", "qat", "teacher N", or "pretraining of" one of them.
         validation_uar: of the average of weights; None in an epoch without a look at it.
         best_uar: of the stage so far; None before the first look.
     """
@@ -135,6 +138,7 @@ class Trainer:
         validation: chooses the epoch; None where it was heard too, and the last one is kept.
         run: the folder of the state.
         teachers: whose answers are learned from, beside the labels.
+        start: tensors that the network starts with; those that are not named start at random.
     """
 
     def __init__(
@@ -147,10 +151,12 @@ class Trainer:
         device: str,
         on_epoch: Callable[[EpochReport], None] | None,
         teachers: Sequence[nn.Module] = (),
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config, self.heads, self.batches = config, heads, batches
         self.validation, self.device = validation, device
         self.run, self.on_epoch, self.teachers = run, on_epoch, teachers
+        self.start = start or {}
 
     def run_stages(self) -> Result:
         """Train from wherever the run stands to its end."""
@@ -159,6 +165,7 @@ class Trainer:
         state = read_state(self.run)
         torch.manual_seed(config.seed)
         net = EmotionNet(config.model, config.dropout).to(self.device)
+        net.load_state_dict({**net.state_dict(), **self.start})
         if config.fast:
             _compile(net)
         if state.stage == "float":
@@ -308,6 +315,38 @@ class Trainer:
         uar = self.validation.uar(net.eval(), self.device)
         net.load_state_dict(own)
         return uar
+
+
+def batches_of(
+    clips: Sequence[ClipFeatures], config: TrainConfig, mean: Tensor, std: Tensor
+) -> TrainingBatches:
+    """What a training with these settings sees of these clips."""
+    return TrainingBatches(
+        clips,
+        config.features,
+        config.window_frames,
+        mean,
+        std,
+        config.augment,
+        config.batch_size,
+        config.seed,
+    )
+
+
+def named(
+    stage: str, on_epoch: Callable[[EpochReport], None] | None
+) -> Callable[[EpochReport], None] | None:
+    """Reports of a training that comes before another one's, under a name of its own."""
+    if on_epoch is None:
+        return None
+    return lambda report: on_epoch(replace(report, stage=stage))
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """Settings as plain JSON types."""
+    data = asdict(config)
+    data["model"], data["features"] = config.model.to_dict(), config.features.to_dict()
+    return data
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,9 @@ def _speakers(
             )
         return asked.test_speakers, f"fold {asked.index}", UNKNOWN
     own = _own_fold(file, training, corpus)
+    if corpus in training.get("pretrained_on", ()):
+        speakers = None if asked is None else asked.test_speakers
+        return speakers, "all speakers" if asked is None else f"fold {asked.index}", SEEN
     if own is None:
         if asked is None:
             return None, "all speakers", OTHER_CORPUS

@@ -70,14 +70,16 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    jointly: Annotated[
-        bool,
+    pretrain: Annotated[
+        list[str] | None,
         typer.Option(
-            "--jointly",
-            help="speaker: train on all the corpora named together, each with a head of its own, "
-            "for a test on each.",
+            "--pretrain",
+            metavar="NAME",
+            help="speaker: a corpus to train on first, as in train, but for a test on itself; "
+            "repeat it for several.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -104,6 +106,9 @@ def evaluate(
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    pretraining_epochs: Annotated[
+        int, typer.Option(min=1, help="On what is trained on first.")
+    ] = 50,
     fast: Annotated[
         bool, typer.Option("--fast", help="Compiled and in bfloat16, as in train.")
     ] = False,
@@ -189,12 +194,12 @@ def evaluate(
         qat_learning_rate=qat_learning_rate,
         teachers=teachers,
         teacher_size=teacher_size,
+        pretraining_epochs=pretraining_epochs,
         fast=fast,
         post_training=post_training,
     )
-    units = units_of(
-        keys_of(protocol, corpus or (), test_corpus, fold or (), jointly), seed or [0], settings
-    )
+    keys = keys_of(protocol, corpus or (), test_corpus, fold or (), pretrain or ())
+    units = units_of(keys, seed or [0], settings)
     if scheduler is None:
         corpora_root(data)  # now, not after the first process has started
     cores = jobs or os.cpu_count() or 1

@@ -69,6 +69,17 @@ def train(
         ),
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    pretrain: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pretrain",
+            metavar="NAME",
+            help="A corpus whose recordings are all trained on first, with classes of its own; "
+            "repeat it for several. Helps most where --corpus has few people.",
+            show_default=False,
+        ),
+    ] = None,
+    pretraining_epochs: Annotated[int, typer.Option(min=1, help="On these corpora.")] = 50,
     noise: Annotated[
         float,
         typer.Option(
@@ -138,7 +149,9 @@ def train(
         raise EdgeSerError("no CUDA device was found: use --device cpu, or auto")
     if heads not in ("shared", "own"):
         raise EdgeSerError(f"there are no heads {heads!r}: choose shared or own")
-    recipe = make_recipe(tuple(corpus), data, fold, size, name, separate=heads == "own")
+    recipe = make_recipe(
+        tuple(corpus), data, fold, size, name, heads == "own", tuple(pretrain or ())
+    )
     recipe = (
         recipe.with_noise(noise)
         .with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales)
@@ -152,6 +165,7 @@ def train(
             threads=threads,
             teachers=teachers,
             teacher_size=teacher_size,
+            pretraining_epochs=pretraining_epochs,
             fast=fast,
         )
     )

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from edge_ser.augment import AugmentConfig, augment_waveform
 from edge_ser.corpora.clip import Clip
-from edge_ser.evaluation.folders import made_once
 from edge_ser.evaluation.sources import sources_digest
+from edge_ser.folders import made_once
 from firmware_host.audio import read_audio, resample
 
 

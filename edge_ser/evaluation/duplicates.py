@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_ser.corpora.clip import Clip
 from edge_ser.corpora.inspection import inspect
-from edge_ser.evaluation.folders import made_once
+from edge_ser.folders import made_once
 from firmware_host.errors import EdgeSerError
 
 DIGESTS_FILE = "digests.json"

@@ -18,8 +18,8 @@ import numpy as np
 from edge_ser.augment import AugmentConfig
 from edge_ser.corpora.clip import Clip
 from edge_ser.dataset import STORED_KINDS, ClipFeatures, Float16, Progress, read_clips
-from edge_ser.evaluation.folders import made_once
 from edge_ser.evaluation.sources import sources_digest
+from edge_ser.folders import made_once
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
 

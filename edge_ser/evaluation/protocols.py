@@ -14,7 +14,7 @@ protocol has not declared. What each one answers:
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, permutations
 from typing import Any
 
@@ -26,14 +26,7 @@ from edge_ser.evaluation.duplicates import (
     near_duplicates,
     near_duplicates_across,
 )
-from edge_ser.folds import (
-    TEST_SPEAKERS,
-    Split,
-    get_fold,
-    joint_folds,
-    joint_split,
-    validation_texts,
-)
+from edge_ser.folds import TEST_SPEAKERS, Split, get_fold, split, validation_texts
 from edge_ser.guard import IN_WORDS, LEAKS, Breach, check_disjoint, copy_number, speakers_of
 from edge_ser.heads import Head, own_heads
 from firmware_host.errors import EdgeSerError
@@ -116,17 +109,17 @@ class DivisionKey:
 
     Args:
         protocol: a key of `PROTOCOLS`.
-        train_on: corpora, as given. One for random, paper and cross. Several for speaker are
-            trained on jointly, each with a head of its own, by the folds of `joint_folds`; the
-            one to test on is among them.
+        train_on: corpora, as given; one, but for loco.
         test_on: the corpus of the test side.
         index: of the fold, from 1; 1 where a protocol has no folds.
+        pretrain_on: of speaker: other corpora, all of whose recordings are trained on first.
     """
 
     protocol: str
     train_on: tuple[str, ...]
     test_on: str
     index: int = 1
+    pretrain_on: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:
@@ -139,25 +132,13 @@ class DivisionKey:
             return f"cross-{self.train_on[0]}-{self.test_on}".lower()
         if self.protocol == "loco":
             return f"loco-{self.test_on}".lower()
-        joint = "-joint" if self.is_joint else ""
-        return f"{self.protocol}-{self.test_on}-{self.index}{joint}".lower()
+        pretrained = "-pretrained" if self.pretrain_on else ""
+        return f"{self.protocol}-{self.test_on}-{self.index}{pretrained}".lower()
 
     @property
-    def is_joint(self) -> bool:
-        """Whether people of several corpora are trained on, those of the test corpus among them."""
-        return self.protocol == "speaker" and len(self.train_on) > 1
-
-    @property
-    def training_slug(self) -> str:
-        """Names the training, which divisions of a joint one share; short, as models are named so.
-
-        >>> both = ("RAVDESS", "EmoDB")
-        >>> {DivisionKey("speaker", both, corpus, 3).training_slug for corpus in both}
-        {'joint-ra-em-3'}
-        """
-        if not self.is_joint:
-            return self.slug
-        return f"joint-{'-'.join(name[:2] for name in self.train_on)}-{self.index}".lower()
+    def corpora(self) -> tuple[str, ...]:
+        """All whose recordings it needs."""
+        return tuple(dict.fromkeys((*self.pretrain_on, *self.train_on, self.test_on)))
 
     @property
     def in_words(self) -> str:
@@ -168,8 +149,8 @@ class DivisionKey:
         """
         if self.protocol in ("cross", "loco"):
             return f"{' + '.join(self.train_on)} to {self.test_on}"
-        jointly = f" ({' + '.join(self.train_on)} jointly)" if self.is_joint else ""
-        return f"{self.test_on}, fold {self.index}{jointly}"
+        first = f", after {' + '.join(self.pretrain_on)}" if self.pretrain_on else ""
+        return f"{self.test_on}, fold {self.index}{first}"
 
 
 @dataclass(frozen=True)
@@ -177,28 +158,16 @@ class Division:
     """Recordings on three sides, and what is known of them. `divide` makes and guards it.
 
     Args:
-        split: its test side holds what is tested of every corpus in a joint training;
-            `tested` is what this division tests.
-        heads: classes; one for each corpus of a joint training.
+        head: the classes.
         breaches: those that the guard found, all declared by the protocol.
         facts: counts and remarks, as plain JSON types.
     """
 
     key: DivisionKey
     split: Split
-    heads: tuple[Head, ...]
+    head: Head
     breaches: tuple[Breach, ...]
     facts: Mapping[str, Any]
-
-    @property
-    def head(self) -> Head:
-        """The one of the corpus that is tested on."""
-        return next(head for head in self.heads if self.key.test_on in head.corpora)
-
-    @property
-    def tested(self) -> tuple[Clip, ...]:
-        """The recordings that are tested on."""
-        return tuple(clip for clip in self.split.test if clip.corpus == self.key.test_on)
 
 
 def find_protocol(name: str) -> Protocol:
@@ -217,7 +186,7 @@ def keys_of(
     corpora: Sequence[str],
     test_corpus: str | None = None,
     folds: Sequence[int] = (),
-    jointly: bool = False,
+    pretrain: Sequence[str] = (),
 ) -> tuple[DivisionKey, ...]:
     """All divisions of a protocol.
 
@@ -227,18 +196,19 @@ def keys_of(
             or `test_corpus` alone; `FOUR_CORPORA` where none is named.
         test_corpus: of cross and loco.
         folds: only these, from 1; all by default.
-        jointly: speaker alone: train on all the corpora together for a test on each.
+        pretrain: speaker alone: corpora to train on first, but for the one that is tested on.
 
     Raises:
         EdgeSerError: for an unknown protocol, corpus or fold, or corpora that the protocol
             cannot use.
     """
     find_protocol(protocol)
-    if jointly and protocol != "speaker":
-        raise EdgeSerError(
-            f"the protocol {protocol} trains on what it trains on: joint training is for speaker"
-        )
     names = list(dict.fromkeys(find_corpus(name).name for name in corpora))
+    first = list(dict.fromkeys(find_corpus(name).name for name in pretrain))
+    if first and protocol != "speaker":
+        raise EdgeSerError(
+            f"the protocol {protocol} says itself what is trained on: pretraining is for speaker"
+        )
     target = None if test_corpus is None else find_corpus(test_corpus).name
     if protocol == "loco":
         keys = _loco_keys(names or list(FOUR_CORPORA), target)
@@ -253,7 +223,9 @@ def keys_of(
                 "--test-corpus out, or choose cross or loco"
             )
         keys = [
-            DivisionKey(protocol, tuple(names) if jointly else (name,), name, index)
+            DivisionKey(
+                protocol, (name,), name, index, tuple(other for other in first if other != name)
+            )
             for name in names
             for index in range(1, n_folds(protocol, name) + 1)
         ]
@@ -292,10 +264,10 @@ def divide(key: DivisionKey, clips: Sequence[Clip], digests: Mapping[Any, str]) 
     by_corpus: dict[str, list[Clip]] = {}
     for clip in clips:
         by_corpus.setdefault(clip.corpus, []).append(clip)
-    for corpus in (*key.train_on, key.test_on):
+    for corpus in key.corpora:
         if corpus not in by_corpus:
             raise EdgeSerError(f"{key.in_words} needs recordings of {corpus}, and none were given")
-    parts, heads = RULES[key.protocol](key, by_corpus, digests)
+    parts, head = RULES[key.protocol](key, by_corpus, digests)
     for name, side in parts.sides.items():
         if not side:
             raise EdgeSerError(
@@ -305,7 +277,7 @@ def divide(key: DivisionKey, clips: Sequence[Clip], digests: Mapping[Any, str]) 
     found = check_disjoint(parts, protocol.declares, digests)
     # What the protocol declares of itself stays said, where one corpus happens to lack it.
     breaches = tuple(b for b in Breach if b in found or b in protocol.declares & LEAKS)
-    return Division(key, parts, heads, breaches, _facts(key, parts, breaches, digests))
+    return Division(key, parts, head, breaches, _facts(key, parts, breaches, digests))
 
 
 def deal(groups: Sequence[tuple[Clip, ...]], hands: int) -> list[list[Clip]]:
@@ -363,14 +335,15 @@ def _loco_keys(names: Sequence[str], target: str | None) -> list[DivisionKey]:
     ]
 
 
-Sides = tuple[Split, tuple[Head, ...]]
+Sides = tuple[Split, Head]
 ByCorpus = Mapping[str, Sequence[Clip]]
 
 
 def _by_speaker(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
-    clips = [clip for corpus in key.train_on for clip in by_corpus[corpus]]
-    folds = joint_folds(key.train_on, key.index)
-    return joint_split(clips, folds), own_heads(clips)
+    clips = by_corpus[key.test_on]
+    first = chain.from_iterable(by_corpus[corpus] for corpus in key.pretrain_on)
+    parts = split(clips, get_fold(key.test_on, key.index))
+    return replace(parts, pretraining=tuple(first)), _own_head(clips)
 
 
 def _by_chance(key: DivisionKey, by_corpus: ByCorpus, digests: Mapping[Any, str]) -> Sides:
@@ -380,14 +353,19 @@ def _by_chance(key: DivisionKey, by_corpus: ByCorpus, digests: Mapping[Any, str]
     rest = groups_of_duplicates(list(chain.from_iterable(hands)), digests)
     validation, *train = deal(rest, RANDOM_VALIDATION_HANDS)
     parts = Split(tuple(chain.from_iterable(train)), tuple(validation), tuple(test))
-    return parts, own_heads(clips)
+    return parts, _own_head(clips)
 
 
 def _as_in_the_paper(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
     clips = by_corpus[key.test_on]
     hands = deal([(clip,) for clip in clips], RANDOM_FOLDS)
     test = tuple(hands.pop(key.index - 1))
-    return Split(tuple(chain.from_iterable(hands)), test, test), own_heads(clips)
+    return Split(tuple(chain.from_iterable(hands)), test, test), _own_head(clips)
+
+
+def _own_head(clips: Sequence[Clip]) -> Head:
+    (head,) = own_heads(clips)  # as all are of one corpus
+    return head
 
 
 def _across(key: DivisionKey, by_corpus: ByCorpus, _: Mapping[Any, str]) -> Sides:
@@ -416,7 +394,7 @@ def _onto_another(key: DivisionKey, by_corpus: ByCorpus, head: Head) -> Sides:
         tuple(clip for clip in side if head.label_of.get(clip.emotion) in head.labels)
         for side in (train, validation, by_corpus[key.test_on])
     )
-    return Split(*sides), (head,)
+    return Split(*sides), head
 
 
 RULES: Mapping[str, Callable[[DivisionKey, ByCorpus, Mapping[Any, str]], Sides]] = {
@@ -456,11 +434,7 @@ def _facts(
         "near_duplicates": {
             "recordings_with_another_take": near_duplicates(once),
             "test_recordings_with_a_take_in_training": near_duplicates_across(
-                [
-                    clip
-                    for clip in parts.test
-                    if clip.corpus == key.test_on and not copy_number(clip.path)
-                ],
+                [clip for clip in parts.test if not copy_number(clip.path)],
                 parts.train,
             ),
         },

@@ -75,7 +75,9 @@ def folds(summary: Summary) -> str:
 
 
 def trained_on(summary: Summary) -> str:
-    """The corpora, or a dash where it is the one that is tested on."""
+    """The corpora, or a dash where it is the one that is tested on alone."""
+    if summary.pretrain_on:
+        return f"{' + '.join(summary.pretrain_on)} first"
     return NOTHING if summary.train_on == (summary.test_on,) else " + ".join(summary.train_on)
 
 

@@ -20,7 +20,6 @@ from edge_ser.corpora import CORPORA, Clip, corpora_root, load_corpus
 from edge_ser.evaluation.copies import with_copies
 from edge_ser.evaluation.duplicates import sample_digests
 from edge_ser.evaluation.feature_store import FeatureStore
-from edge_ser.evaluation.folders import locked
 from edge_ser.evaluation.hearing import hear
 from edge_ser.evaluation.outcome import (
     FLOAT32,
@@ -33,7 +32,8 @@ from edge_ser.evaluation.outcome import (
 )
 from edge_ser.evaluation.protocols import Division, divide, find_protocol
 from edge_ser.evaluation.units import Unit
-from edge_ser.train import train, versions
+from edge_ser.folders import locked
+from edge_ser.train import PRETRAINED, train, versions
 from edge_ser.trainer import LOG_FILE, EpochReport, TrainConfig
 from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines
@@ -43,7 +43,8 @@ CALIBRATION_CLIPS = 300
 """Training clips that a quantization after training is calibrated on; see benchmarks/ptq.py."""
 
 CACHE, RUNS, TEACHERS = "cache", "runs", "teachers"
-"""Folders of a working folder: features and copies, the trainings, and those of their teachers."""
+"""Folders of a working folder: features and copies, the trainings, and those of their teachers;
+beside them that of pretrained networks, `PRETRAINED`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def run_unit(
             something with other settings.
     """
     say = tell or (lambda _what, _done, _all: None)
-    run = place.work / RUNS / unit.training_slug
+    run = place.work / RUNS / unit.slug
     teachers = place.work / TEACHERS / unit.teachers_slug if unit.settings.teachers else run
     with locked(run / "lock"), locked(teachers / "teachers.lock"):
         if (done := read_outcome(place.outcomes, unit)) is not None:
@@ -100,13 +101,13 @@ def run_unit(
         started = time.monotonic()
         material = gather(unit, place, say)
         division = material.division
-        config = _config_of(unit, sum(len(head.labels) for head in division.heads))
-        checkpoints = train(
+        config = _config_of(unit, len(division.head.labels))
+        (trained,) = train(
             division.split,
-            division.heads,
+            (division.head,),
             config,
             run,
-            unit.training_slug,
+            unit.slug,
             _facts(unit, division),
             device=_device(place.device),
             jobs=place.jobs,
@@ -114,11 +115,11 @@ def run_unit(
             on_epoch=on_epoch,
             read=material.store.read,
             teachers_in=teachers,
+            pretrained_in=place.work / PRETRAINED,
         )
-        trained = checkpoints[division.heads.index(division.head)]
         after_training = time.monotonic()
         files = _convert(unit, trained, division, run / "models", say)
-        tested, head = division.tested, division.head
+        tested, head = division.split.test, division.head
         heard = hear(
             list(files.values()),
             [clip.path for clip in tested],
@@ -126,8 +127,7 @@ def run_unit(
         )
         index = {label: number for number, label in enumerate(head.labels)}
         checkpoint = read_checkpoint(trained)
-        # Of a joint training, each corpus's share.
-        training_seconds = _seconds(run, teachers) / len(division.heads)
+        training_seconds = _seconds(run, teachers)
         preparing = after_training - started
         outcome = Outcome(
             unit=unit,
@@ -175,8 +175,8 @@ def gather(unit: Unit, place: Place, tell: Tell | None = None) -> Material:
     config = unit.settings.config(n_labels=2, seed=unit.seed)
     clips: list[Clip] = []
     digests: dict[Path, str] = {}
-    for number, corpus in enumerate(unit.corpora):
-        say("comparing recordings", number, len(unit.corpora))
+    for number, corpus in enumerate(unit.key.corpora):
+        say("comparing recordings", number, len(unit.key.corpora))
         own = load_corpus(root, corpus)
         known = sample_digests(own, cache, place.jobs)
         if find_protocol(unit.key.protocol).augments_before:
@@ -202,12 +202,13 @@ def _facts(unit: Unit, division: Division) -> dict[str, Any]:
     key, speakers = unit.key, division.facts["speakers"]
     return {
         "corpora": list(key.train_on),
+        "pretrained_on": list(key.pretrain_on),
         "fold": key.index if key.protocol == "speaker" else key.slug,
         "protocol": key.protocol,
         "breaches": list(division.facts["breaches"]),
         "test_speakers": speakers["test"],
         "validation_speakers": speakers["validation"],
-        "terms": {corpus: CORPORA[corpus].terms for corpus in key.train_on},
+        "terms": {corpus: CORPORA[corpus].terms for corpus in (*key.pretrain_on, *key.train_on)},
         "sides_sha256": division.facts["sides_sha256"],
     }
 

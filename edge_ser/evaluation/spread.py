@@ -68,7 +68,7 @@ def run_all(
             done[unit] = outcome
     missing = [unit for unit in units if unit not in done]
     if scheduler is None:  # now, not by every process after it has started
-        for corpus in dict.fromkeys(name for unit in missing for name in unit.corpora):
+        for corpus in dict.fromkeys(name for unit in missing for name in unit.key.corpora):
             corpus_folder(corpora_root(place.data), find_corpus(corpus))
     if scheduler is not None:
         results = _on_cluster(missing, place, scheduler) if missing else iter(())
@@ -111,7 +111,7 @@ def _one_by_one(
 
 
 def _by_teachers(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
-    """Units that share teachers or a training, together: else one would wait for the other."""
+    """Units that share teachers, together: else one would wait for the other."""
     groups: dict[str, list[Unit]] = {}
     for unit in units:
         groups.setdefault(unit.teachers_slug, []).append(unit)

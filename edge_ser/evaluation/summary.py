@@ -75,6 +75,7 @@ class Summary:
     protocol: str
     train_on: tuple[str, ...]
     test_on: str
+    pretrain_on: tuple[str, ...]
     settings: Settings
     leaks: bool
     breaches: tuple[str, ...]
@@ -130,6 +131,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
         protocol=first.unit.key.protocol,
         train_on=first.unit.key.train_on,
         test_on=first.unit.key.test_on,
+        pretrain_on=first.unit.key.pretrain_on,
         settings=first.unit.settings,
         leaks=any(outcome.leaks for outcome in flat),
         breaches=tuple(dict.fromkeys(b for outcome in flat for b in outcome.breaches)),
@@ -160,7 +162,7 @@ def group(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
 def _kind(outcome: Outcome) -> tuple[object, ...]:
     key, settings = outcome.unit.key, outcome.unit.settings
     without = {k: v for k, v in settings.to_dict().items() if k != "post_training"}
-    return key.protocol, key.train_on, key.test_on, str(without)
+    return key.protocol, key.train_on, key.test_on, key.pretrain_on, str(without)
 
 
 def _variant(grid: Sequence[Sequence[Outcome]], variant: str) -> VariantSummary:

@@ -14,6 +14,9 @@ from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import KINDS, FeatureConfig
 
+LISTS = ("train_on", "pretrain_on")
+"""Fields of a key that JSON holds as lists."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,7 +27,7 @@ class Settings:
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
         epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers,
-            teacher_size, fast: as `TrainConfig`.
+            teacher_size, pretraining_epochs, fast: as `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
 
@@ -45,6 +48,7 @@ class Settings:
     qat_learning_rate: float = TrainConfig.qat_learning_rate
     teachers: int = TrainConfig.teachers
     teacher_size: str = TrainConfig.teacher_size
+    pretraining_epochs: int = TrainConfig.pretraining_epochs
     fast: bool = TrainConfig.fast
     post_training: bool = False
 
@@ -79,6 +83,7 @@ class Settings:
             qat_learning_rate=self.qat_learning_rate,
             teachers=self.teachers,
             teacher_size=self.teacher_size,
+            pretraining_epochs=self.pretraining_epochs,
             fast=self.fast,
             seed=seed,
         )
@@ -132,17 +137,12 @@ class Unit:
 
     @property
     def slug(self) -> str:
-        """Names its files.
+        """Names its files and its training.
 
         >>> Unit(DivisionKey("speaker", ("TESS",), "TESS", 2), 1).slug
         'speaker-tess-2-small-seed1'
         """
         return f"{self.key.slug}-{self.settings.slug}-seed{self.seed}"
-
-    @property
-    def training_slug(self) -> str:
-        """Names its training, which the corpora of a joint one share."""
-        return f"{self.key.training_slug}-{self.settings.slug}-seed{self.seed}"
 
     @property
     def teachers_slug(self) -> str:
@@ -155,22 +155,19 @@ class Unit:
         settings = self.settings
         if settings.teachers:
             settings = replace(settings, size=settings.teacher_size)
-        return f"{self.key.training_slug}-{settings.slug}-seed{self.seed}"
-
-    @property
-    def corpora(self) -> tuple[str, ...]:
-        """Those that it reads."""
-        return tuple(dict.fromkeys((*self.key.train_on, self.key.test_on)))
+        return f"{self.key.slug}-{settings.slug}-seed{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
-        key = asdict(self.key) | {"train_on": list(self.key.train_on)}
+        key = asdict(self.key)
+        key |= {name: list(key[name]) for name in LISTS}
         return {"key": key, "seed": self.seed, "settings": self.settings.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Unit":
         """The inverse of `to_dict`."""
-        key = data["key"] | {"train_on": tuple(data["key"]["train_on"])}
+        key = dict(data["key"])
+        key |= {name: tuple(key[name]) for name in LISTS if name in key}
         return cls(DivisionKey(**key), data["seed"], Settings.from_dict(data["settings"]))
 
     def is_done_by(self, other: "Unit") -> bool:

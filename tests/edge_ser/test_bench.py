@@ -330,6 +330,15 @@ def test_the_fold_of_the_training_is_the_default() -> None:
     assert choose(TRAINED | {"fold": "joint", "corpora": ["RAVDESS", "TESS"]}).status == HELD_OUT
 
 
+def test_a_corpus_that_was_trained_on_first_is_known_whole() -> None:
+    """Also of a fold's test speakers, as no fold of it was held out."""
+    training = TRAINED | {"corpora": ["TESS"], "pretrained_on": ["RAVDESS"]}
+    for fold in (None, 1):
+        with pytest.raises(EdgeSerError, match="--allow-seen"):
+            choose(training, fold=fold)
+        assert choose(training, fold=fold, allow_seen=True).status == SEEN
+
+
 def test_speakers_of_the_training_are_refused() -> None:
     """Another fold's test speakers trained this model: only on demand, and marked."""
     with pytest.raises(EdgeSerError, match="--allow-seen"):

@@ -14,7 +14,7 @@ from small_evaluation import OPTIONS, SETTINGS, heard, place_of, unit_of, write_
 from tone_corpus import write_tone_corpus
 
 from convert.checkpoint import read_checkpoint
-from edge_ser.corpora import load_corpus
+from edge_ser.corpora import find_corpus, load_corpus
 from edge_ser.evaluation import spread
 from edge_ser.evaluation.outcome import (
     FLOAT32,
@@ -35,7 +35,7 @@ from edge_ser.evaluation.summary import group, summarise
 from edge_ser.evaluation.units import Settings, Unit, joined
 from edge_ser.folds import get_fold, split
 from edge_ser.recipe import make_recipe
-from edge_ser.train import train
+from edge_ser.train import PRETRAINED, train
 from edge_ser.trainer import LOG_FILE
 from firmware_host.errors import EdgeSerError
 from firmware_host.probabilities import softmax
@@ -114,35 +114,29 @@ def test_its_training_is_that_of_edge_ser_train(
     assert ours.training["test_speakers"] == theirs.training["test_speakers"]
 
 
-def test_corpora_trained_on_jointly_share_a_training_and_have_a_head_each(
+def test_folds_of_a_corpus_start_from_the_same_pretrained_networks(
     tmp_path: Path, data: Path
 ) -> None:
-    """One training serves a fold of each; each is tested by its own people and classes alone."""
-    names = ("RAVDESS", "SUBESCO")
-    keys = keys_of("speaker", names, folds=(2,), jointly=True)
-    done = run_all([Unit(key, 0, SETTINGS) for key in keys], place_of(tmp_path, data))
-    (training,) = (tmp_path / "work" / RUNS).iterdir()
-    trained = {
-        name: read_checkpoint(training / f"{training.name}-{name.lower()}.safetensors")
-        for name in names
-    }
-    for name, outcome in zip(names, done, strict=True):
-        test = split(load_corpus(data, name), get_fold(name, 2)).test
-        assert outcome.names == tuple(clip.path.stem for clip in test)
-        assert outcome.labels == trained[name].labels and outcome.unit.key.is_joint
-        assert set(trained[name].training["test_speakers"]) == set(names)
-    below = [
-        {
-            tensor: value.tobytes()
-            for tensor, value in checkpoint.qat_tensors.items()
-            if not tensor.startswith("output.")
-        }
-        for checkpoint in trained.values()
-    ]
-    assert below[0] == below[1]
-    assert len(trained["RAVDESS"].labels) == 3 and len(trained["SUBESCO"].labels) == 2
-    summary = summarise(done[:1])
-    assert summary.train_on == names and "| RAVDESS + SUBESCO |" in to_markdown([summary])
+    """Which are trained once, on all of the other corpus, and which no test recording knows of."""
+    keys = keys_of("speaker", ("RAVDESS",), folds=(1, 2), pretrain=("RAVDESS", "SUBESCO"))
+    taught = replace(SETTINGS, pretraining_epochs=2, teachers=1, teacher_size="tiny")
+    place = place_of(tmp_path, data)
+    done = run_all([Unit(key, 0, taught) for key in keys], place, jobs=2)
+    networks = [path for path in (tmp_path / "work" / PRETRAINED).iterdir() if path.is_dir()]
+    assert len(networks) == 2  # the teacher's and the model's, which differ in their seeds
+    for network in networks:
+        log = (network / LOG_FILE).read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in log] == [1, 2]
+    for outcome in done:
+        first = outcome.division["speakers"]["pretraining"]
+        assert first == {"SUBESCO": sorted(find_corpus("SUBESCO").speakers)}
+        assert outcome.division["clips"]["pretraining"] == 40
+        slug = outcome.unit.slug
+        path = tmp_path / "work" / RUNS / slug / f"{slug}.safetensors"
+        assert read_checkpoint(path).training["pretrained_on"] == ["SUBESCO"]
+        assert set(read_checkpoint(path).training["terms"]) == {"RAVDESS", "SUBESCO"}
+    summary = summarise(done)
+    assert summary.pretrain_on == ("SUBESCO",) and "| SUBESCO first |" in to_markdown([summary])
 
 
 def test_sizes_share_their_teachers(tmp_path: Path, data: Path) -> None:
@@ -305,26 +299,26 @@ def test_over_processes_and_over_a_cluster_it_is_the_same(
 def test_a_failure_is_told_at_once_and_stops_nothing_else(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Units of one training follow each other in one place, also after one that failed."""
-    names = ("RAVDESS", "SUBESCO")
-    joint = [Unit(key, 0, SETTINGS) for key in keys_of("speaker", names, folds=(1,), jointly=True)]
+    """Units that share teachers follow each other in one place, also after one that failed."""
+    sizes = ("tiny", "small")
+    taught = [unit_of("speaker", size=size, teachers=1, teacher_size="tiny") for size in sizes]
     started: list[str] = []
 
     def in_process(unit: Unit, place: object, children: object) -> Outcome | str:
         started.append(unit.slug)
-        return "it rained" if unit.key.test_on == "RAVDESS" else "it snowed"
+        return "it rained" if unit.settings.teachers else "it snowed"
 
     monkeypatch.setattr(spread, "_in_process", in_process)
     told: list[tuple[Unit, str]] = []
     with pytest.raises(EdgeSerError, match="it rained"):
         run_all(
-            [*joint, unit_of("random")],
+            [*taught, unit_of("random")],
             place_of(tmp_path, data),
             jobs=3,
             on_failed=lambda unit, sentence: told.append((unit, sentence)),
         )
     assert {unit.slug for unit, _ in told} == {*started} and len(told) == 3
-    assert started.index(joint[0].slug) < started.index(joint[1].slug)
+    assert started.index(taught[0].slug) < started.index(taught[1].slug)
 
 
 def test_without_a_scheduler_there_one_sentence_says_so(

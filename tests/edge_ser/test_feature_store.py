@@ -14,14 +14,15 @@ import pytest
 import soundfile
 from tone_corpus import write_tone_corpus
 
+from edge_ser import folders
 from edge_ser.augment import AugmentConfig
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.dataset import ClipFeatures, read_clips
-from edge_ser.evaluation import feature_store, folders
+from edge_ser.evaluation import feature_store
 from edge_ser.evaluation.copies import with_copies
 from edge_ser.evaluation.duplicates import groups_of_duplicates, sample_digests
 from edge_ser.evaluation.feature_store import FeatureStore
-from edge_ser.evaluation.folders import made_once
+from edge_ser.folders import made_once
 from edge_ser.guard import copy_number, recording_name
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
@@ -139,7 +140,7 @@ def test_killed_while_it_is_made_nothing_half_is_left(tmp_path: Path) -> None:
     script = """
 import sys, time
 from pathlib import Path
-from edge_ser.evaluation.folders import made_once
+from edge_ser.folders import made_once
 def make(folder):
     (folder / "half").write_text("half")
     print("half", flush=True)

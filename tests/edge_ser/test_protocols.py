@@ -52,9 +52,7 @@ def digests_of(clips: Sequence[Clip]) -> dict[Path, str]:
 
 
 def divided(key: DivisionKey) -> Division:
-    clips = [
-        clip for corpus in dict.fromkeys((*key.train_on, key.test_on)) for clip in clips_of(corpus)
-    ]
+    clips = [clip for corpus in key.corpora for clip in clips_of(corpus)]
     if PROTOCOLS[key.protocol].augments_before:
         clips = with_copies(clips)
     return divide(key, clips, digests_of(clips))
@@ -167,26 +165,38 @@ def test_no_other_protocol_lets_the_papers_division_pass(monkeypatch: pytest.Mon
             divide(DivisionKey(name, ("EmoDB",), "EmoDB", 1), clips, digests_of(clips))
 
 
-def test_a_joint_training_holds_out_a_fold_of_each_corpus() -> None:
-    """Every fold of every corpus is held out in the training of its own number."""
+def test_what_is_trained_on_first_is_all_of_the_other_corpora() -> None:
+    """None of the corpus that is tested on: so all folds of it may share what was learned."""
     names = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
-    keys = keys_of("speaker", names, jointly=True)
-    assert len(keys) == 5 + 10 + 5 + 2 and len({key.training_slug for key in keys}) == 10
+    keys = keys_of("speaker", names, pretrain=names)
+    assert len(keys) == 5 + 10 + 5 + 2
     longest = Settings(size="small", eca=False, kinds=("mfcc",), teachers=3).slug
     for key in keys:  # the model is named after it, and a contract has room for 64 letters
-        assert len(f"{key.training_slug}-{longest}-seed0-{key.test_on}") <= 64
-    assert len({name[:2] for name in CORPORA}) == len(CORPORA)
+        assert key.pretrain_on == tuple(name for name in names if name != key.test_on)
+        assert len(f"{key.slug}-{longest}-seed0") <= 64
     for key in (keys[3], keys[12], keys[-1]):  # a fold of RAVDESS, Emo-DB, TESS
-        joint = divided(key)
+        pretrained = divided(key)
         alone = divided(DivisionKey("speaker", (key.test_on,), key.test_on, key.index))
-        assert joint.tested == alone.split.test and joint.head.labels == alone.head.labels
-        assert set(alone.split.train) < set(joint.split.train)
-        assert {clip.corpus for clip in joint.split.train} == set(names)
-        assert {clip.corpus for clip in joint.split.test} == set(names) and not joint.breaches
-    with pytest.raises(EdgeSerError, match="joint training is for speaker"):
-        keys_of("random", names, jointly=True)
-    with pytest.raises(EdgeSerError, match="fold 11"):
-        keys_of("speaker", names, folds=(11,), jointly=True)
+        assert replace(pretrained.split, pretraining=()) == alone.split
+        first = [clip for name in key.pretrain_on for clip in clips_of(name)]
+        assert pretrained.split.pretraining == tuple(first) and not pretrained.breaches
+        assert pretrained.facts["clips"]["pretraining"] == len(first)
+    with pytest.raises(EdgeSerError, match="pretraining is for speaker"):
+        keys_of("random", names, pretrain=names)
+
+
+def test_nothing_that_is_tested_on_may_be_trained_on_first() -> None:
+    """Neither test speakers nor, under another corpus's name, a test recording."""
+    leaking = DivisionKey("speaker", ("EmoDB",), "EmoDB", 1, ("EmoDB",))
+    with pytest.raises(EdgeSerError, match=r"speaker .* of EmoDB is tested on and also trained"):
+        divided(leaking)
+    key = DivisionKey("speaker", ("EmoDB",), "EmoDB", 1, ("TESS",))
+    clips = [*clips_of("EmoDB"), *clips_of("TESS")]
+    test = divided(key).split.test[0]
+    copied = next(clip for clip in clips if clip.corpus == "TESS")
+    digests = digests_of(clips)
+    with pytest.raises(EdgeSerError, match="holds the same samples"):
+        divide(key, clips, {**digests, copied.path: digests[test.path]})
 
 
 @pytest.mark.parametrize("protocol", ["cross", "loco"])

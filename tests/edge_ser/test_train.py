@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_evaluation import write_subesco
 from tone_corpus import write_tone_corpus
 
 from convert.build import build_graph
@@ -92,13 +93,12 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 ) -> None:
     """kill -9 during float training and again during QAT loses at most an epoch's work."""
     run = tmp_path / "killed"
-    log = run / "log.jsonl"
     for stage, epoch in (("float", 5), ("qat", 2)):
         process = subprocess.Popen(
             command(data, run, "--name", "ravdess-1-tiny"), stderr=subprocess.DEVNULL
         )
         try:
-            wait_for(log, stage, epoch)
+            wait_for(run, stage, epoch)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -128,10 +128,10 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         "ravdess-1-tiny",
     )
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for log, epoch in ((killed / "teacher-2" / "log.jsonl", 3), (killed / "log.jsonl", 3)):
+    for log in ("teacher-2/log.jsonl", "log.jsonl"):
         process = subprocess.Popen(command(data, killed, *taught), stderr=subprocess.DEVNULL)
         try:
-            wait_for(log, "float", epoch)
+            wait_for(killed, "float", 3, log)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -158,6 +158,43 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
     assert one.training["clips"] == read_checkpoint(trained).training["clips"] + 4 * 3
 
 
+def test_pretraining_comes_first_and_outlives_kills_too(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Killed in it and after it, the same bits; below the output layer other ones than without."""
+    write_subesco(tmp_path)
+    (tmp_path / "RAVDESS").symlink_to(data / "RAVDESS")
+    first = ["--pretrain", "subesco", "--pretraining-epochs", "12", "--qat-epochs", "1"]
+    first += ["--name", "ravdess-1-tiny"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for log in ("pretraining/*/log.jsonl", "log.jsonl"):
+        process = subprocess.Popen(command(tmp_path, killed, *first), stderr=subprocess.DEVNULL)
+        try:
+            wait_for(killed, "float", 3, log)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    ends = [
+        subprocess.run(
+            command(tmp_path, run, *first),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        for run in (killed, whole)
+    ]
+    one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
+    assert "pretraining of the model: epoch 1 of 12" in ends[1].stderr
+    assert "pretraining of" not in ends[0].stderr  # it was done
+    weights = {name: value.tobytes() for name, value in one.float_tensors.items()}
+    assert weights == {name: value.tobytes() for name, value in other.float_tensors.items()}
+    assert (
+        weights["dense.weight"] != read_checkpoint(trained).float_tensors["dense.weight"].tobytes()
+    )
+    assert one.training["pretrained_on"] == ["SUBESCO"] and "SUBESCO" in one.training["terms"]
+
+
 def test_fast_training_learns_the_same(
     data: Path, trained: Path, tmp_path: Path, need: Callable[[str], None]
 ) -> None:
@@ -179,17 +216,17 @@ def test_fast_training_learns_the_same(
     assert not np.array_equal(one.float_tensors[weight], other.float_tensors[weight])
 
 
-def wait_for(log: Path, stage: str, epoch: int) -> None:
-    """Until the log says that this epoch is done."""
+def wait_for(run: Path, stage: str, epoch: int, log: str = "log.jsonl") -> None:
+    """Until a log of that name says that this epoch is done."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        lines = log.read_text().splitlines() if log.exists() else []
+        lines = [line for path in run.glob(log) for line in path.read_text().splitlines()]
         # The last line may be half written.
         reports = [json.loads(line) for line in lines if line.endswith("}")]
         if any(r["stage"] == stage and r["epoch"] >= epoch for r in reports):
             return
         time.sleep(0.02)
-    pytest.fail(f"no epoch {epoch} of stage {stage} in {log}")
+    pytest.fail(f"no epoch {epoch} of stage {stage} in {run / log}")
 
 
 def test_without_qat_the_checkpoint_is_float_alone(data: Path, tmp_path: Path) -> None:
@@ -222,6 +259,7 @@ def test_without_qat_the_checkpoint_is_float_alone(data: Path, tmp_path: Path) -
         (["--corpus", "ravdess", "--device", "tpu"], "tpu"),
         (["--corpus", "ravdess", "--name", "x" * 65], "shorter --name"),
         (["--corpus", "ravdess", "--no-alfb", "--no-gfb"], "ALFB"),
+        (["--corpus", "ravdess", "--pretrain", "RAVDESS"], "leave one of the two out"),
     ],
 )
 def test_wrong_input_gets_one_sentence(

@@ -30,8 +30,11 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Alone among all processes that lock this file; a lock goes with the process that holds it.
+
+    Args:
+        wait: until another one lets it go; else whether it is ours is what the context gives.
 
     Raises:
         EdgeSerError: when the file cannot be made.
@@ -39,7 +42,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # not on this system: nobody waits
-        yield
+        yield True
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +52,14 @@ def locked(path: Path) -> Iterator[None]:
             f"cannot write {path} ({error.strerror}): choose a folder that you may write to"
         ) from error
     with file:
-        with contextlib.suppress(OSError):  # a file system that has no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system that has no locks
+            pass
+        yield True
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
