@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -113,9 +114,10 @@ class Batch:
 
     Args:
         share: of the clips of `labels`; the rest is of those of `mixed_in`.
+        others: inputs of clips that have no label here, or none of them.
 
     Shape:
-        - inputs: (batch, window_frames, n_features), float32, normalised
+        - inputs: (batch, window_frames, n_features), float32, normalised; others alike
         - labels, mixed_in: (batch,), int64
     """
 
@@ -123,6 +125,7 @@ class Batch:
     labels: Tensor
     mixed_in: Tensor
     share: float
+    others: Tensor | None = None
 
 
 class TrainingBatches:
@@ -156,6 +159,7 @@ class TrainingBatches:
         groups = [(clip.clip.corpus, clip.label) for clip in clips]
         sizes = Counter(groups)
         self._weights = torch.tensor([sizes[group] ** -0.5 for group in groups])
+        self._others: TrainingBatches | None = None
 
     def with_seed(self, seed: int) -> "TrainingBatches":
         """The same recordings in another order, augmented in another way."""
@@ -163,12 +167,36 @@ class TrainingBatches:
         other.seed = seed
         return other
 
+    def beside(self, others: "TrainingBatches") -> "TrainingBatches":
+        """The same with as many clips of `others` in each batch, whose labels do not count."""
+        both = copy.copy(self)
+        both._others = copy.copy(others)
+        both._others.mean, both._others.std = self.mean, self.std
+        return both
+
+    def alone(self) -> "TrainingBatches":
+        """The same without others."""
+        own = copy.copy(self)
+        own._others = None
+        return own
+
     def __len__(self) -> int:
         """Batches an epoch: as many draws as there are clips."""
         return max(1, len(self._labels) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch."""
+        if self._others is not None:
+            # As many epochs of the others as it takes, and never one of them twice.
+            times = -(-len(self) // len(self._others))
+            first = number * times
+            others = chain.from_iterable(map(self._others.epoch, range(first, first + times)))
+            for own, other in zip(self._own_epoch(number), others, strict=False):
+                yield replace(own, others=other.inputs)
+        else:
+            yield from self._own_epoch(number)
+
+    def _own_epoch(self, number: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         draws = torch.multinomial(
             self._weights, len(self) * self.batch_size, replacement=True, generator=generator

@@ -113,20 +113,21 @@ def train(
         for c in validation_clips
     ]
     validation = Validation(rows, validation_clips, windows)
+    pretraining = Pretraining(
+        split.pretraining,
+        config,
+        pretrained_in or run / PRETRAINED,
+        device,
+        jobs,
+        read,
+        on_read,
+        on_epoch,
+    )
     starts: Mapping[str, Mapping[str, Tensor]] = {}
     if split.pretraining:
         numbers = range(1, config.teachers + 1)
         networks = {f"teacher {number}": config.of_teacher(number) for number in numbers}
-        starts = Pretraining(
-            split.pretraining,
-            config,
-            pretrained_in or run / PRETRAINED,
-            device,
-            jobs,
-            read,
-            on_read,
-            on_epoch,
-        ).starts({**networks, MODEL: config})
+        starts = pretraining.starts({**networks, MODEL: config})
     teachers, uars = [], {}
     for number in range(1, config.teachers + 1):
         of_teacher, folder = config.of_teacher(number), (teachers_in or run) / f"teacher-{number}"
@@ -144,10 +145,13 @@ def train(
         teachers.append(taught.net)
         uars[f"teacher {number}"] = taught.uars["float"]
     if teachers:
+        heard = batches_of(clips + also_heard, config, mean, std)
+        if split.pretraining:  # on which the teachers are asked too
+            heard = heard.beside(pretraining.batches)
         pupil = Trainer(
             config,
             rows,
-            batches_of(clips + also_heard, config, mean, std),
+            heard,
             None,
             run,
             device,

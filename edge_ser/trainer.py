@@ -182,7 +182,7 @@ class Trainer:
             return Result(net.cpu(), tensors, {}, uars)
         quantised = QuantizedEmotionNet(config.model, tensors).to(self.device)
         if state.epoch == 0:
-            epoch = self.batches.epoch(CALIBRATION_EPOCH)
+            epoch = self.batches.alone().epoch(CALIBRATION_EPOCH)
             some = [batch.inputs.to(self.device) for batch in islice(epoch, CALIBRATION_BATCHES)]
             quantised.eval()
             quantised.calibrate(some)
@@ -196,37 +196,46 @@ class Trainer:
     def _float_stage(self) -> "_Stage":
         """The labels are learned; and to answer as an ensemble does, which knows them better.
 
-        Source: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
-        their teachers, and surpass them.
+        Of clips without a label its answers are all there is to learn: they say of many more
+        people how it hears them.
+
+        Sources: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
+        their teachers, and surpass them; "Model Compression" (Bucila et al., KDD 2006), which
+        labels by its ensemble what has no label.
         """
         config, device, heads = self.config, self.device, self.heads
         teachers = [teacher.to(device).eval() for teacher in self.teachers]
 
         def loss(net: nn.Module, batch: Batch) -> Tensor:
-            inputs = batch.inputs.to(device)
+            own = len(batch.inputs)
+            inputs = [batch.inputs, *(() if batch.others is None else (batch.others,))]
+            heard = torch.cat(inputs).to(device)
             with _arithmetic(device, config.fast):
-                logits = net(inputs)
+                logits = net(heard)
                 with torch.no_grad():
-                    taught = [teacher(inputs).float() for teacher in teachers]
+                    taught = [teacher(heard).float() for teacher in teachers]
             logits = logits.float()
             total: Tensor = logits.new_zeros(())
             for weight, labels in (
                 (batch.share, batch.labels.to(device)),
                 (1.0 - batch.share, batch.mixed_in.to(device)),
             ):
-                part = heads.cross_entropy(logits, labels, config.label_smoothing)
+                part = heads.cross_entropy(logits[:own], labels, config.label_smoothing)
                 if taught:
-                    wanted = torch.stack([heads.probabilities(t, labels) for t in taught])
+                    wanted = torch.stack([heads.probabilities(t[:own], labels) for t in taught])
                     of_teachers = functional.kl_div(
-                        heads.log_softmax(logits, labels),
+                        heads.log_softmax(logits[:own], labels),
                         wanted.mean(dim=0),
                         reduction="batchmean",
                     )
                     part = torch.lerp(part, of_teachers, config.teachers_share)
                 total = total + weight * part
+            if batch.others is not None:
+                wanted = heads.together([t[own:] for t in taught])
+                total = total + heads.divergence(logits[own:], wanted)
             return total
 
-        return _Stage(config.epochs, config.learning_rate, config.weight_decay, loss)
+        return _Stage(config.epochs, config.learning_rate, config.weight_decay, self.batches, loss)
 
     def _qat_stage(self, teacher: EmotionNet) -> "_Stage":
         """The quantised network learns to answer as the float one does.
@@ -242,7 +251,8 @@ class Trainer:
                 wanted = teacher(inputs)
             return heads.divergence(net(inputs), wanted)
 
-        return _Stage(config.qat_epochs, config.qat_learning_rate, 0.0, loss, teacher)
+        own = self.batches.alone()
+        return _Stage(config.qat_epochs, config.qat_learning_rate, 0.0, own, loss, teacher)
 
     def _run_stage(self, net: nn.Module, stage: "_Stage", state: RunState) -> float:
         """Train `net`; leave the chosen averaged weights in it, and return their UAR."""
@@ -262,13 +272,13 @@ class Trainer:
             restore(state, net, optimizer, average, best, self.device)
         # A network that follows another is closest to it at the end: there is nothing to choose.
         keep_last = self.validation is None or stage.teacher is not None
-        steps = len(self.batches)
+        steps = len(stage.batches)
         decay = 1.0 - 1.0 / (AVERAGING_EPOCHS * steps)
         for epoch in range(state.epoch, epochs):
             started, losses = time.monotonic(), []
             torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout
             net.train()
-            for step, batch in enumerate(self.batches.epoch(epoch)):
+            for step, batch in enumerate(stage.batches.epoch(epoch)):
                 done = (epoch * steps + step) / (epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = stage.learning_rate * _schedule(done)
@@ -360,6 +370,7 @@ class _Stage:
     epochs: int
     learning_rate: float
     weight_decay: float
+    batches: TrainingBatches
     loss: Callable[[nn.Module, Batch], Tensor]
     teacher: EmotionNet | None = None
 
