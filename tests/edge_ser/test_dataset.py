@@ -13,6 +13,7 @@ from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augme
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.dataset import (
     STORED_KINDS,
+    ClipFeatures,
     TrainingBatches,
     normalisation,
     read_clips,
@@ -72,6 +73,29 @@ def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
         assert torch.equal(one.inputs, other.inputs) and torch.equal(one.labels, other.labels)
     assert not torch.equal(first[0].inputs, next(make(0).epoch(4)).inputs)
     assert not torch.equal(first[0].inputs, next(make(1).epoch(3)).inputs)
+
+
+def test_others_come_beside_and_change_nothing_else(clips: list[Clip]) -> None:
+    """Normalised as the own ones are, and anew in every epoch, also where they are fewer."""
+    read = read_clips(clips, [0, 1, 2] * 4, FEATURES, AugmentConfig(copies=1))
+    mean, std = normalisation(read, FEATURES)
+
+    def make(some: list[ClipFeatures], shift: float) -> TrainingBatches:
+        augment = AugmentConfig(copies=1)
+        return TrainingBatches(some, FEATURES, WINDOW, mean + shift, std, augment, 2, 0)
+
+    alone = make(read, 0.0)
+    for others in (make(read[:3], 9.0), make([*read, *read], 9.0)):
+        both = alone.beside(others)
+        epochs = [list(both.epoch(number)) for number in (0, 1)]
+        for one, plain in zip(epochs[0], alone.epoch(0), strict=True):
+            assert torch.equal(one.inputs, plain.inputs) and torch.equal(one.labels, plain.labels)
+        seen = [batch.others for of_epoch in epochs for batch in of_epoch]
+        assert all(one is not None and one.shape == epochs[0][0].inputs.shape for one in seen)
+        assert len({one.sum().item() for one in seen if one is not None}) == len(seen)
+        expected = next(others.epoch(0)).inputs + 9.0 / std
+        torch.testing.assert_close(seen[0], expected, atol=1e-3, rtol=1e-3)
+        assert next(both.alone().epoch(0)).others is None
 
 
 def test_only_training_clips_have_copies(clips: list[Clip]) -> None:
