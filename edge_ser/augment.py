@@ -6,7 +6,7 @@ noise and narrow bands (`surroundings`), level, masks over time and frequency (S
 arXiv 1904.08779) and mixup (arXiv 1710.09412). Nothing here ever sees a validation or test clip.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -49,6 +49,13 @@ class AugmentConfig:
     mel_masks: int = 1
     mel_mask_bands: int = 8
     mixup: float = 0.2
+
+    @property
+    def undisturbed(self) -> "AugmentConfig":
+        """The same where nothing else is heard, and levels differ mildly at most."""
+        quiet = replace(self.surroundings, noise_share=0.0, band_share=0.0)
+        level = min(self.max_gain_db, AugmentConfig.max_gain_db)
+        return replace(self, surroundings=quiet, max_gain_db=level)
 
 
 def augment_waveform(samples: Float32, rate: int, config: AugmentConfig, seed: int) -> Float32:

@@ -113,19 +113,28 @@ class Batch:
     """Inputs of one step, each a mixture of two clips (mixup).
 
     Args:
+        inputs: those with a label first; others may follow.
         share: of the clips of `labels`; the rest is of those of `mixed_in`.
-        others: inputs of clips that have no label here, or none of them.
+        undisturbed: the same clips, of which nothing else is heard, for networks that are asked
+            about them.
 
     Shape:
-        - inputs: (batch, window_frames, n_features), float32, normalised; others alike
-        - labels, mixed_in: (batch,), int64
+        - inputs, undisturbed: (n, window_frames, n_features), float32, normalised
+        - labels, mixed_in: (at most n,), int64
     """
 
     inputs: Tensor
     labels: Tensor
     mixed_in: Tensor
     share: float
-    others: Tensor | None = None
+    undisturbed: Tensor | None = None
+
+    def before(self, others: "Batch") -> "Batch":
+        """With another batch's inputs after its own."""
+        both = replace(self, inputs=torch.cat([self.inputs, others.inputs]))
+        if self.undisturbed is not None and others.undisturbed is not None:
+            both = replace(both, undisturbed=torch.cat([self.undisturbed, others.undisturbed]))
+        return both
 
 
 class TrainingBatches:
@@ -159,25 +168,33 @@ class TrainingBatches:
         groups = [(clip.clip.corpus, clip.label) for clip in clips]
         sizes = Counter(groups)
         self._weights = torch.tensor([sizes[group] ** -0.5 for group in groups])
+        self._undisturbed: FeatureAugmenter | None = None
         self._others: TrainingBatches | None = None
 
-    def with_seed(self, seed: int) -> "TrainingBatches":
-        """The same recordings in another order, augmented in another way."""
+    def another(self, augment: AugmentConfig, seed: int) -> "TrainingBatches":
+        """The same recordings, of which copies are there already, in another order and way."""
         other = copy.copy(self)
-        other.seed = seed
+        other.augment, other.seed = augment, seed
+        other._augmenter = FeatureAugmenter(augment, self.features)
         return other
 
-    def beside(self, others: "TrainingBatches") -> "TrainingBatches":
-        """The same with as many clips of `others` in each batch, whose labels do not count."""
+    def for_pupil(self, others: "TrainingBatches | None" = None) -> "TrainingBatches":
+        """The same with what teachers are asked about.
+
+        Args:
+            others: as many clips of these in each batch too, whose labels do not count.
+        """
         both = copy.copy(self)
-        both._others = copy.copy(others)
-        both._others.mean, both._others.std = self.mean, self.std
+        both._undisturbed = FeatureAugmenter(self.augment.undisturbed, self.features)
+        if others is not None:
+            both._others = others.for_pupil()
+            both._others.mean, both._others.std = self.mean, self.std
         return both
 
     def alone(self) -> "TrainingBatches":
-        """The same without others."""
+        """The same without what is for pupils."""
         own = copy.copy(self)
-        own._others = None
+        own._undisturbed = own._others = None
         return own
 
     def __len__(self) -> int:
@@ -192,7 +209,7 @@ class TrainingBatches:
             first = number * times
             others = chain.from_iterable(map(self._others.epoch, range(first, first + times)))
             for own, other in zip(self._own_epoch(number), others, strict=False):
-                yield replace(own, others=other.inputs)
+                yield own.before(other)
         else:
             yield from self._own_epoch(number)
 
@@ -203,8 +220,9 @@ class TrainingBatches:
         )
         for chosen in draws.split(self.batch_size):
             stored = self._shelf.windows(chosen, generator)
-            inputs = add_cepstra(self._augmenter(stored, generator), self.features)
-            inputs = (inputs - self.mean) / self.std
+            views = [self._inputs(self._augmenter(stored, generator))]
+            if self._undisturbed is not None:
+                views.append(self._inputs(self._undisturbed(stored, generator)))
             labels = self._labels[chosen]
             share = 1.0
             alpha = self.augment.mixup
@@ -214,8 +232,11 @@ class TrainingBatches:
                 share = float(np.random.default_rng(number_seed).beta(alpha, alpha))
                 share = max(share, 1.0 - share)
             other = torch.randperm(len(chosen), generator=generator)
-            mixed = share * inputs + (1 - share) * inputs[other]
-            yield Batch(mixed, labels, labels[other], share)
+            mixed = [share * view + (1 - share) * view[other] for view in views]
+            yield Batch(mixed[0], labels, labels[other], share, *mixed[1:])
+
+    def _inputs(self, stored: Tensor) -> Tensor:
+        return (add_cepstra(stored, self.features) - self.mean) / self.std
 
 
 class _Shelf:

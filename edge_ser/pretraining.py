@@ -92,7 +92,7 @@ class Pretraining:
             trainer = Trainer(
                 config,
                 self.heads,
-                self.batches.with_seed(config.seed),
+                self.batches.another(config.augment, config.seed),
                 None,
                 folder,
                 self.device,

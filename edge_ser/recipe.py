@@ -40,10 +40,13 @@ class Recipe:
         """The same with other fields of `TrainConfig`."""
         return replace(self, config=replace(self.config, **settings))
 
-    def with_noise(self, share: float) -> "Recipe":
-        """The same with noise or voices in that share of the training windows."""
-        surroundings = replace(self.config.augment.surroundings, noise_share=share)
-        return self.with_settings(augment=replace(self.config.augment, surroundings=surroundings))
+    def with_surroundings(self, max_gain_db: float, **settings: float) -> "Recipe":
+        """The same with that much level change, and other fields of `SurroundingsConfig`."""
+        augment = self.config.augment
+        surroundings = replace(augment.surroundings, **settings)
+        return self.with_settings(
+            augment=replace(augment, max_gain_db=max_gain_db, surroundings=surroundings)
+        )
 
     def with_switches(self, **switches: bool | str) -> "Recipe":
         """The same with the model's switches set: ablations, and its LSTM's scales."""

@@ -134,7 +134,7 @@ def train(
         trainer = Trainer(
             of_teacher,
             rows,
-            batches.with_seed(of_teacher.seed),
+            batches.another(of_teacher.augment, of_teacher.seed),
             validation,
             folder,
             device,
@@ -145,9 +145,8 @@ def train(
         teachers.append(taught.net)
         uars[f"teacher {number}"] = taught.uars["float"]
     if teachers:
-        heard = batches_of(clips + also_heard, config, mean, std)
-        if split.pretraining:  # on which the teachers are asked too
-            heard = heard.beside(pretraining.batches)
+        others = pretraining.batches if split.pretraining else None
+        heard = batches_of(clips + also_heard, config, mean, std).for_pupil(others)
         pupil = Trainer(
             config,
             rows,

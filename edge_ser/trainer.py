@@ -89,10 +89,14 @@ class TrainConfig:
         check_size(self.teacher_size)
 
     def of_teacher(self, number: int) -> "TrainConfig":
-        """Settings of one of the teachers, counted from 1: float training, with another seed."""
+        """Settings of one of the teachers, counted from 1: float training, with another seed.
+
+        Nothing disturbs what they hear, as nothing does when they are asked.
+        """
         seed = (self.seed + 1) * TEACHER_SEEDS + number
         model: ModelConfig = replace(self.model, **SIZES[self.teacher_size])
-        return replace(self, model=model, seed=seed, teachers=0, qat_epochs=0)
+        quiet = self.augment.undisturbed
+        return replace(self, model=model, augment=quiet, seed=seed, teachers=0, qat_epochs=0)
 
 
 @dataclass(frozen=True)
@@ -196,8 +200,9 @@ class Trainer:
     def _float_stage(self) -> "_Stage":
         """The labels are learned; and to answer as an ensemble does, which knows them better.
 
-        Of clips without a label its answers are all there is to learn: they say of many more
-        people how it hears them.
+        The ensemble is asked about the clips undisturbed: what it knows of them is to be heard
+        among other sounds too. Of clips without a label its answers are all there is to learn:
+        they say of many more people how it hears them.
 
         Sources: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
         their teachers, and surpass them; "Model Compression" (Bucila et al., KDD 2006), which
@@ -207,13 +212,13 @@ class Trainer:
         teachers = [teacher.to(device).eval() for teacher in self.teachers]
 
         def loss(net: nn.Module, batch: Batch) -> Tensor:
-            own = len(batch.inputs)
-            inputs = [batch.inputs, *(() if batch.others is None else (batch.others,))]
-            heard = torch.cat(inputs).to(device)
+            own = len(batch.labels)
+            inputs = batch.inputs.to(device)
+            asked = inputs if batch.undisturbed is None else batch.undisturbed.to(device)
             with _arithmetic(device, config.fast):
-                logits = net(heard)
+                logits = net(inputs)
                 with torch.no_grad():
-                    taught = [teacher(heard).float() for teacher in teachers]
+                    taught = [teacher(asked).float() for teacher in teachers]
             logits = logits.float()
             total: Tensor = logits.new_zeros(())
             for weight, labels in (
@@ -230,7 +235,7 @@ class Trainer:
                     )
                     part = torch.lerp(part, of_teachers, config.teachers_share)
                 total = total + weight * part
-            if batch.others is not None:
+            if len(inputs) > own:
                 wanted = heads.together([t[own:] for t in taught])
                 total = total + heads.divergence(logits[own:], wanted)
             return total

@@ -89,6 +89,21 @@ def train(
             "model robuster, and worse where it is quiet.",
         ),
     ] = 0.15,
+    min_snr: Annotated[
+        float, typer.Option(metavar="DB", help="Of speech over that, at the loudest.")
+    ] = 5.0,
+    narrow: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of what is trained on with the band of a telephone."
+        ),
+    ] = 0.05,
+    gain: Annotated[
+        float,
+        typer.Option(
+            min=0.0, metavar="DB", help="How far levels differ, louder or softer than recorded."
+        ),
+    ] = 6.0,
     heads: Annotated[
         str,
         typer.Option(
@@ -153,7 +168,7 @@ def train(
         tuple(corpus), data, fold, size, name, heads == "own", tuple(pretrain or ())
     )
     recipe = (
-        recipe.with_noise(noise)
+        recipe.with_surroundings(gain, noise_share=noise, min_snr_db=min_snr, band_share=narrow)
         .with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales)
         .with_settings(
             epochs=epochs,

@@ -75,27 +75,37 @@ def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
     assert not torch.equal(first[0].inputs, next(make(1).epoch(3)).inputs)
 
 
-def test_others_come_beside_and_change_nothing_else(clips: list[Clip]) -> None:
-    """Normalised as the own ones are, and anew in every epoch, also where they are fewer."""
-    read = read_clips(clips, [0, 1, 2] * 4, FEATURES, AugmentConfig(copies=1))
+def test_what_teachers_are_asked_about_comes_beside_and_changes_no_label(
+    clips: list[Clip],
+) -> None:
+    """Undisturbed and normalised as one's own; others anew in every epoch, also where few."""
+    quiet = AugmentConfig(copies=1, mixup=0.0, time_masks=0, mel_masks=0, max_gain_db=0.0)
+    noisy = replace(quiet, surroundings=SurroundingsConfig(noise_share=1.0, band_share=0.0))
+    read = read_clips(clips, [0, 1, 2] * 4, FEATURES, noisy)
     mean, std = normalisation(read, FEATURES)
 
-    def make(some: list[ClipFeatures], shift: float) -> TrainingBatches:
-        augment = AugmentConfig(copies=1)
+    def make(some: list[ClipFeatures], augment: AugmentConfig, shift: float) -> TrainingBatches:
         return TrainingBatches(some, FEATURES, WINDOW, mean + shift, std, augment, 2, 0)
 
-    alone = make(read, 0.0)
-    for others in (make(read[:3], 9.0), make([*read, *read], 9.0)):
-        both = alone.beside(others)
-        epochs = [list(both.epoch(number)) for number in (0, 1)]
-        for one, plain in zip(epochs[0], alone.epoch(0), strict=True):
-            assert torch.equal(one.inputs, plain.inputs) and torch.equal(one.labels, plain.labels)
-        seen = [batch.others for of_epoch in epochs for batch in of_epoch]
-        assert all(one is not None and one.shape == epochs[0][0].inputs.shape for one in seen)
-        assert len({one.sum().item() for one in seen if one is not None}) == len(seen)
-        expected = next(others.epoch(0)).inputs + 9.0 / std
-        torch.testing.assert_close(seen[0], expected, atol=1e-3, rtol=1e-3)
-        assert next(both.alone().epoch(0)).others is None
+    alone = make(read, noisy, 0.0)
+    plain = list(alone.epoch(0))
+    silent = list(make(read, quiet.undisturbed, 0.0).epoch(0))
+    for some in (read[:3], [*read, *read]):
+        others = make(some, noisy, 9.0)
+        both = alone.for_pupil(others)
+        seen = [batch.inputs[2:] for number in (0, 1) for batch in both.epoch(number)]
+        assert len({float(one.sum()) for one in seen}) == len(seen) == 2 * len(plain)
+        first = next(both.epoch(0))
+        assert torch.equal(first.inputs[:2], plain[0].inputs)
+        assert torch.equal(first.labels, plain[0].labels) and len(first.inputs) == 4
+        torch.testing.assert_close(
+            first.inputs[2:], next(others.epoch(0)).inputs + 9.0 / std, atol=1e-3, rtol=1e-3
+        )
+        assert first.undisturbed is not None and first.undisturbed.shape == first.inputs.shape
+        assert torch.equal(first.undisturbed[:2], silent[0].inputs)
+        assert not torch.equal(first.undisturbed, first.inputs)
+        assert torch.equal(next(both.alone().epoch(0)).inputs, plain[0].inputs)
+        assert next(both.alone().epoch(0)).undisturbed is None
 
 
 def test_only_training_clips_have_copies(clips: list[Clip]) -> None:
