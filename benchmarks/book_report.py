@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from book_plan import QUANTIZATION, PlannedTable, Row
 from edge_ser.bootstrap import CONFIDENCE
@@ -22,6 +23,7 @@ from edge_ser.evaluation.report import (
 )
 from edge_ser.evaluation.summary import Summary, summarise
 from edge_ser.metrics import percent
+from robustness import to_table
 
 PUBLISHED: Mapping[str, str] = {
     "TESS": "99.65",
@@ -36,6 +38,8 @@ THREE = ("paper", "random", "speaker")
 """Protocols that are set side by side, from the one that leaks most."""
 
 COMMAND = "python benchmarks/result_book.py --only {}"
+ROBUSTNESS = "robustness"
+"""Of what is no table of the plan: degraded recordings, heard by the model in the package."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,16 @@ def fill(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> Filled:
     return filled
 
 
-def to_markdown(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> str:
-    """The whole page."""
+def to_markdown(
+    tables: Sequence[PlannedTable],
+    outcomes: Sequence[Outcome],
+    robustness: dict[str, Any] | None = None,
+) -> str:
+    """The whole page.
+
+    Args:
+        robustness: what benchmarks/robustness.py measured of the model in the package.
+    """
     filled = fill(tables, outcomes)
     parts = [
         "# Results",
@@ -84,8 +96,20 @@ def to_markdown(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> 
             _quantization(rows, table) if table.layout == QUANTIZATION else _rows(rows, table)
         )
         parts += _unfinished(table, rows)
+    parts += _robustness(robustness)
     parts += ["## How to read it", *_remarks(filled)]
     return "\n\n".join(parts) + "\n"
+
+
+def _robustness(measured: dict[str, Any] | None) -> list[str]:
+    command = COMMAND.format(ROBUSTNESS)
+    text = f"not computed yet: `{command}`"
+    if measured is not None:
+        text = "\n".join(to_table(measured)) + (
+            f"\n\nBy `{command}`, which also draws [the curves]"
+            "(benchmarks/results/robustness/robustness.md)."
+        )
+    return ["## Noise, rooms, telephones, levels: the model in the package", text]
 
 
 def _overview(filled: Filled) -> list[str]:

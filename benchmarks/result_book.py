@@ -9,7 +9,8 @@
 What each table asks for stands in book_plan.toml. A fold of a seed leaves one file in
 benchmarks/results/book/; what is there is not computed again. Features, trainings and model
 files lie in runs/book/ and may be deleted afterwards. RESULTS.md is made of the plan and the
-files alone. Kill it at any moment; the same command goes on.
+files alone, and of what benchmarks/robustness.py measures of the model in the package (`--only
+robustness`). Kill it at any moment; the same command goes on.
 """
 
 import argparse
@@ -19,15 +20,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from book_plan import PLAN, PlannedTable, chosen, estimate_minutes, read_plan
-from book_report import to_markdown
+from book_report import ROBUSTNESS, to_markdown
 from edge_ser.corpora import CORPORA, corpora_root
 from edge_ser.evaluation.outcome import Outcome, read_outcome, read_outcomes
+from edge_ser.evaluation.protocols import FOUR_CORPORA
 from edge_ser.evaluation.run import Place
 from edge_ser.evaluation.spread import run_all
 from edge_ser.evaluation.units import Unit, joined
 from edge_ser.metrics import percent
 from edge_ser.program import run
 from firmware_host.files import write_whole
+from robustness import boxed_models, publish, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOMES = ROOT / "benchmarks" / "results" / "book"
@@ -37,7 +40,8 @@ PAGE = ROOT / "RESULTS.md"
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     tables = read_plan(given.plan_file)
-    wanted = chosen(tables, given.only)
+    named = [name for name in given.only if name != ROBUSTNESS]
+    wanted = chosen(tables, named) if named or not given.only else []
     if given.plan:
         print(plan_in_words(wanted, given.out))
         return
@@ -48,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         units = sorted(asked, key=lambda unit: unit.seed)
         try:
             run_all(units, place, given.jobs, given.scheduler, _say, on_failed=_say_failed)
+            if not given.only or ROBUSTNESS in given.only:
+                _measure_robustness(given)
         finally:  # also of what is there when something failed or a person stopped it
             write_page(tables, given.out, given.page)
         return
@@ -56,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_page(tables: Sequence[PlannedTable], outcomes: Path, page: Path) -> None:
     """RESULTS.md, of what is there."""
-    write_whole(page, to_markdown(tables, read_outcomes(outcomes)))
+    robustness = read_results(outcomes.parent / ROBUSTNESS)
+    write_whole(page, to_markdown(tables, read_outcomes(outcomes), robustness))
     print(f"written: {page}", flush=True)
 
 
@@ -107,6 +114,19 @@ def _absent(units: Sequence[Unit], data: Path | None) -> list[str]:
     root = corpora_root(data)
     names = dict.fromkeys(name for unit in units for name in unit.key.corpora)
     return [name for name in names if CORPORA[name].folder(root) is None]
+
+
+def _measure_robustness(given: argparse.Namespace) -> None:
+    """Of the model in the package; what was heard already is not heard again."""
+    root = corpora_root(given.data)
+    absent = [name for name in FOUR_CORPORA if CORPORA[name].folder(root) is None]
+    if absent and not given.only:
+        print(f"{ROBUSTNESS}: left out, {absent[0]} is not here", flush=True)
+        return
+    parts = given.work / ROBUSTNESS
+    publish(
+        boxed_models(parts), root, out=given.out.parent / ROBUSTNESS, parts=parts, jobs=given.jobs
+    )
 
 
 def _say(outcome: Outcome, done: int, total: int) -> None:

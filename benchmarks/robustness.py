@@ -1,6 +1,6 @@
 """What noise, rooms, telephones and levels cost: UAR of the float32 and the INT8 TFLite file.
 
-    edge-ser convert --int8 -o models
+    python benchmarks/robustness.py --data corpora     # of the model in the package
     python benchmarks/robustness.py models --data corpora
 
 Both files hear the test speakers that their training held out, of each corpus, once clean and
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.pipeline import FLOAT32, INT8
+from convert.pipeline import FLOAT32, INT8, boxed_checkpoint, convert
 from edge_ser import degrade
 from edge_ser.bench.canvas import PALETTE, canvas, to_bytes
 from edge_ser.bench.clips import ClipChoice, choose_clips
@@ -31,6 +31,7 @@ from edge_ser.bench.machine import describe_machine
 from edge_ser.bench.recognition import Change, Hearing, Models, hear_each, outcomes_of
 from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.corpora import corpora_root, load_corpus
+from edge_ser.evaluation.protocols import FOUR_CORPORA
 from edge_ser.metrics import percent
 from edge_ser.outcomes import Outcomes
 from edge_ser.paired import compare
@@ -44,7 +45,7 @@ from one_fold import ROOT
 RESULTS = ROOT / "benchmarks" / "results" / "robustness"
 PARTS = ROOT / "runs" / "robustness"
 STEM = "robustness"
-CORPORA = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
+BOXED = "boxed"  # folder of the converted model in the package
 PRECISIONS = (FLOAT32, INT8)
 
 CLEAN, NOISE = "clean", "noise"
@@ -84,7 +85,12 @@ class Condition:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", type=Path, help="folder of one model's files")
+    parser.add_argument(
+        "models",
+        type=Path,
+        nargs="?",
+        help="folder of one model's files (default: those of the model in the package)",
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -99,20 +105,43 @@ def main() -> None:
     given = parser.parse_args()
     try:
         data = corpora_root(given.data)
-        summary = measure(
-            given.models,
-            data,
-            given.corpus or CORPORA,
-            conditions(noise_sources(data)),
-            given.parts,
-            given.limit,
-            given.jobs,
-            lambda sentence: print(sentence, flush=True),
-        )
-        write_results(summary, given.out)
+        models, corpora = given.models or boxed_models(given.parts), given.corpus or FOUR_CORPORA
+        publish(models, data, corpora, given.out, given.parts, given.limit, given.jobs)
     except EdgeSerError as error:
         parser.error(str(error))
     print((given.out / f"{STEM}.md").read_text())
+
+
+def boxed_models(work: Path) -> Path:
+    """A folder with both files of the model in the package."""
+    convert(boxed_checkpoint(), work / BOXED)
+    return work / BOXED
+
+
+def publish(
+    models: Path,
+    data: Path,
+    corpora: Sequence[str] = FOUR_CORPORA,
+    out: Path = RESULTS,
+    parts: Path = PARTS,
+    limit: int | None = None,
+    jobs: int = 1,
+) -> None:
+    """Measure by every condition, and leave results and pictures in `out`.
+
+    Raises:
+        EdgeSerError: as `measure`.
+    """
+    wanted = conditions(noise_sources(data))
+    told = partial(print, flush=True)
+    write_results(measure(models, data, corpora, wanted, parts, limit, jobs, told), out)
+
+
+def read_results(out: Path = RESULTS) -> Summary | None:
+    """What was measured last; None where nothing was."""
+    path = out / f"{STEM}.json"
+    summary: Summary | None = json.loads(path.read_text()) if path.is_file() else None
+    return summary
 
 
 def noise_sources(data: Path) -> dict[str, Path | None]:
@@ -381,11 +410,25 @@ def _condition_row(
 
 def to_markdown(summary: Summary) -> str:
     """robustness.json for people."""
+    return "\n".join(
+        [
+            "# Robustness: noise, rooms, telephones, levels",
+            "",
+            *to_table(summary),
+            "",
+            f"![UAR against signal-to-noise ratio]({STEM}.svg)",
+            "",
+            *_notes(summary),
+            "",
+        ]
+    )
+
+
+def to_table(summary: Summary) -> list[str]:
+    """Every condition, after a paragraph that says what the figures are."""
     corpora = summary["corpora"]
     plural = "corpora" if len(corpora) > 1 else "corpus"
     lines = [
-        "# Robustness: noise, rooms, telephones, levels",
-        "",
         f"UAR in percent of {summary['model']}'s float32 and INT8 TFLite files; in brackets points "
         f"against the clean recordings. Mean: over the {len(corpora)} {plural}. The corpora's "
         f"columns are the INT8 file's, with {CONFIDENCE} % intervals over speakers of the points.",
@@ -402,8 +445,7 @@ def to_markdown(summary: Summary) -> str:
             *(_corpus_cell(row["corpora"][name]) for name in corpora),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"![UAR against signal-to-noise ratio]({STEM}.svg)", "", *_notes(summary)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _corpus_cell(figures: Summary) -> str:

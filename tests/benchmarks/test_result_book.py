@@ -8,12 +8,13 @@ import pytest
 from small_evaluation import write_subesco
 
 from book_plan import PLAN, chosen, estimate_minutes, read_plan
-from book_report import PUBLISHED, made_of, to_markdown
-from edge_ser.evaluation.outcome import INT8, read_outcomes
+from book_report import PUBLISHED, ROBUSTNESS, made_of, to_markdown
+from edge_ser.evaluation.outcome import FLOAT32, INT8, read_outcomes
 from edge_ser.evaluation.units import joined
 from edge_ser.metrics import percent
 from firmware_host.errors import EdgeSerError
 from result_book import OUTCOMES, PAGE, main, plan_in_words
+from robustness import read_results
 
 FOUR = {"RAVDESS", "EmoDB", "BanglaSER", "TESS"}
 MOST_BYTES_OF_AN_OUTCOME, MOST_BYTES_OF_ALL = 150_000, 8_000_000
@@ -63,7 +64,8 @@ def book(plan: Path, tmp_path: Path) -> Callable[..., str]:
 
 def test_the_published_page_is_that_of_the_published_outcomes() -> None:
     """RESULTS.md was made after the last outcome and the last change of the plan."""
-    assert PAGE.read_text() == to_markdown(read_plan(), read_outcomes(OUTCOMES))
+    robustness = read_results(OUTCOMES.parent / ROBUSTNESS)
+    assert PAGE.read_text() == to_markdown(read_plan(), read_outcomes(OUTCOMES), robustness)
 
 
 def test_published_outcomes_stay_small() -> None:
@@ -122,6 +124,20 @@ def test_the_page_says_by_which_command_a_row_is_filled(book: Callable[..., str]
             assert "leaks" in line or PUBLISHED["TESS"] in line
 
 
+def test_what_was_measured_of_degraded_recordings_stands_on_the_page(tmp_path: Path) -> None:
+    """And before it was, the command that does it, which needs the corpora."""
+    assert "`python benchmarks/result_book.py --only robustness`" in to_markdown([], [])
+    row = {f"{name}_points_to_clean": -4.0 for name in (FLOAT32, INT8)}
+    row |= {FLOAT32: 0.5, INT8: 0.5, "int8_points_to_float32": 0.0}
+    own = {**row, "int8_points_to_clean_interval": (-6.0, -1.0)}
+    conditions = [{"name": "a tap, 10 dB", "mean": row, "corpora": {"TESS": own}}]
+    measured = {"model": "a model", "corpora": {"TESS": {}}, "conditions": conditions}
+    page = to_markdown([], [], measured)
+    assert "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 50.0 (-4.0; -6.0 to -1.0) |" in page
+    with pytest.raises(EdgeSerError, match="no folder of corpora"):
+        main(["--only", "robustness", f"--data={tmp_path / 'nowhere'}"])
+
+
 def test_a_paragraph_says_what_the_papers_figure_is_made_of() -> None:
     (text,) = made_of({"RAVDESS": (0.95, 0.8, 0.65)})
     assert "65.0 on people never heard, +15.0 points with their voices" in text
@@ -135,7 +151,9 @@ def test_subescos_command_fills_its_row(
     """In its published layout; killed after some folds the page says how many there are."""
     (tmp_path / "corpora").mkdir()
     assert "not computed yet" in book()  # without the corpus it is left out
-    assert "left out, SUBESCO is not here" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "left out, SUBESCO is not here" in said
+    assert "robustness: left out, RAVDESS is not here" in said
     with pytest.raises(EdgeSerError, match="download SUBESCO"):
         book("--only", "subesco")
     write_subesco(tmp_path / "corpora")
