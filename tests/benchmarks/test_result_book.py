@@ -124,7 +124,9 @@ def test_the_page_says_by_which_command_a_row_is_filled(book: Callable[..., str]
             assert "leaks" in line or PUBLISHED["TESS"] in line
 
 
-def test_what_was_measured_of_degraded_recordings_stands_on_the_page(tmp_path: Path) -> None:
+def test_what_was_measured_of_degraded_recordings_stands_on_the_page(
+    book: Callable[..., str],
+) -> None:
     """And before it was, the command that does it, which needs the corpora."""
     assert "`python benchmarks/result_book.py --only robustness`" in to_markdown([], [])
     row = {f"{name}_points_to_clean": -4.0 for name in (FLOAT32, INT8)}
@@ -134,8 +136,8 @@ def test_what_was_measured_of_degraded_recordings_stands_on_the_page(tmp_path: P
     measured = {"model": "a model", "corpora": {"TESS": {}}, "conditions": conditions}
     page = to_markdown([], [], measured)
     assert "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 50.0 (-4.0; -6.0 to -1.0) |" in page
-    with pytest.raises(EdgeSerError, match="no folder of corpora"):
-        main(["--only", "robustness", f"--data={tmp_path / 'nowhere'}"])
+    with pytest.raises(EdgeSerError, match="is no folder: give the folder"):
+        book("--only", "robustness")
 
 
 def test_a_paragraph_says_what_the_papers_figure_is_made_of() -> None:
