@@ -123,40 +123,30 @@ def train(
         on_read,
         on_epoch,
     )
+    networks = {f"teacher {n}": config.of_teacher(n) for n in range(1, config.teachers + 1)}
     starts: Mapping[str, Mapping[str, Tensor]] = {}
     if split.pretraining:
-        numbers = range(1, config.teachers + 1)
-        networks = {f"teacher {number}": config.of_teacher(number) for number in numbers}
         starts = pretraining.starts({**networks, MODEL: config})
     teachers, uars = [], {}
-    for number in range(1, config.teachers + 1):
-        of_teacher, folder = config.of_teacher(number), (teachers_in or run) / f"teacher-{number}"
+    for teacher, of_teacher in networks.items():
         trainer = Trainer(
             of_teacher,
             rows,
             batches.another(of_teacher.augment, of_teacher.seed),
             validation,
-            folder,
+            (teachers_in or run) / teacher.replace(" ", "-"),
             device,
-            named(f"teacher {number}", on_epoch),
-            start=starts.get(f"teacher {number}"),
+            named(teacher, on_epoch),
+            start=starts.get(teacher),
         )
         taught = trainer.run_stages()
         teachers.append(taught.net)
-        uars[f"teacher {number}"] = taught.uars["float"]
+        uars[teacher] = taught.uars["float"]
     if teachers:
         others = pretraining.batches if split.pretraining else None
         heard = batches_of(clips + also_heard, config, mean, std).for_pupil(others)
         pupil = Trainer(
-            config,
-            rows,
-            heard,
-            None,
-            run,
-            device,
-            on_epoch,
-            teachers,
-            starts.get(MODEL),
+            config, rows, heard, None, run, device, on_epoch, teachers, starts.get(MODEL)
         )
         result = pupil.run_stages()
     else:
