@@ -154,7 +154,10 @@ def train(
             config, rows, batches, validation, run, device, on_epoch, (), starts.get(MODEL)
         )
         result = alone.run_stages()
-    decisions = validation.decisions(teachers or [result.net], "cpu")
+    if teachers:
+        decisions = validation.decisions(teachers, "cpu", pupil=result.net)
+    else:
+        decisions = validation.decisions([result.net], "cpu")
     for path, of_head, head, own, decision in zip(
         paths, names, rows.heads, rows.rows, decisions, strict=True
     ):
