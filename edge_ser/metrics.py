@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from firmware_host.probabilities import softmax
 
@@ -66,30 +66,23 @@ def percent(share: float) -> str:
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}"
 
 
-def fit_temperature(logits: Sequence[Float64], wanted: ArrayLike) -> float:
-    """The temperature at which the probabilities of clips come closest to what is wanted.
+def fit_temperature(logits: Sequence[Float64], truth: Sequence[int]) -> float:
+    """The temperature that makes the probabilities of clips most likely to be right.
 
-    Minimises the cross entropy of the mean over a clip's windows. Where the truth is wanted,
-    the clips must have trained nothing. Source: Guo et al., "On Calibration of Modern Neural
-    Networks" (2017).
-
-    Args:
-        wanted: the true class of each clip, or the probability of each class.
+    Minimises the negative log likelihood of the mean over a clip's windows, on clips that
+    trained nothing. Source: Guo et al., "On Calibration of Modern Neural Networks" (2017).
 
     Shape:
         - logits: one (windows, n_labels) a clip
-        - wanted: (clips,), or (clips, n_labels)
     """
     candidates = np.geomspace(0.2, 5.0, 161)
     windows = np.concatenate(logits)
     counts = np.array([len(of_clip) for of_clip in logits])
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    goal = np.asarray(wanted)
-    if goal.ndim == 1:
-        goal = np.eye(windows.shape[1])[goal]
+    clips = np.arange(len(counts))
 
     def loss(temperature: float) -> float:
         means = np.add.reduceat(softmax(windows, temperature), starts) / counts[:, None]
-        return -float((goal * np.log(np.maximum(means, 1e-12))).sum(axis=1).mean())
+        return -float(np.log(np.maximum(means[clips, truth], 1e-12)).mean())
 
     return float(min(candidates, key=loss))

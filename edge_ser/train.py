@@ -154,10 +154,7 @@ def train(
             config, rows, batches, validation, run, device, on_epoch, (), starts.get(MODEL)
         )
         result = alone.run_stages()
-    if teachers:
-        decisions = validation.decisions(teachers, "cpu", pupil=result.net)
-    else:
-        decisions = validation.decisions([result.net], "cpu")
+    decisions = validation.decisions(teachers or [result.net], "cpu")
     for path, of_head, head, own, decision in zip(
         paths, names, rows.heads, rows.rows, decisions, strict=True
     ):

@@ -1,6 +1,6 @@
 """Validation: what clips that nothing is trained on say of a network, and how it should decide."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,20 +73,13 @@ class Validation:
             uars.append(score(truth, [recognised[i] for i in chosen], len(self.heads)).uar)
         return float(np.mean(uars))
 
-    def decisions(
-        self, nets: Sequence[nn.Module], device: str, pupil: nn.Module | None = None
-    ) -> tuple[Decision, ...]:
+    def decisions(self, nets: Iterable[nn.Module], device: str) -> tuple[Decision, ...]:
         """For each head, what suits what these networks said of its clips.
 
         Of speakers that were never heard, as those of a device are. A corpus whose validation
         side is other texts of training speakers counts only where there is nothing else.
-
-        Args:
-            pupil: for which it is to suit, and which heard these clips: it is to be as sure of
-                them as its teachers, who did not, are on average.
         """
         said = [self.logits(net, device) for net in nets]
-        of_pupil = None if pupil is None else self.logits(pupil, device)
         out = []
         for head, rows in zip(self.heads.heads, self.heads.rows, strict=True):
             own = [i for i, clip in enumerate(self.clips) if clip.clip.corpus in head.corpora]
@@ -98,12 +91,6 @@ class Validation:
             speakers = [self.clips[i].clip.speaker for _ in said for i in unheard]
             temperature = fit_temperature(windows, truth)
             probabilities = [clip_probabilities(of_clip, temperature) for of_clip in windows]
-            if of_pupil is not None:
-                windows = [np.asarray(of_pupil[i][:, rows], np.float64) for i in unheard]
-                wanted = np.mean(np.split(np.stack(probabilities), len(said)), axis=0)
-                temperature = fit_temperature(windows, wanted)
-                probabilities = [clip_probabilities(one, temperature) for one in windows]
-                truth, speakers = truth[: len(unheard)], speakers[: len(unheard)]
             heard = make_outcomes(truth, probabilities, speakers)
             out.append(Decision(temperature, choose_threshold(heard, REJECTED_SHARE)))
         return tuple(out)

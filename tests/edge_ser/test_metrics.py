@@ -33,9 +33,3 @@ def test_the_fitted_temperature_undoes_an_overconfident_network() -> None:
     truth = [int(random.choice(3, p=p)) for p in softmax(logits)]
     fitted = fit_temperature([3.0 * row[None] for row in logits], truth)
     assert 2.7 < fitted < 3.3
-
-
-def test_a_temperature_can_be_fitted_to_what_another_network_answers() -> None:
-    logits = np.random.default_rng(0).normal(size=(400, 3))
-    fitted = fit_temperature([0.5 * row[None] for row in logits], softmax(logits))
-    assert 0.48 < fitted < 0.52
