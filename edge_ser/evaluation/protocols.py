@@ -209,6 +209,11 @@ def keys_of(
         raise EdgeSerError(
             f"the protocol {protocol} says itself what is trained on: pretraining is for speaker"
         )
+    if len(first) == 1 and first[0] in names:
+        raise EdgeSerError(
+            f"{first[0]} was given to train on first and to evaluate, and it is left out of what "
+            "comes before its own training: name another corpus with --pretrain"
+        )
     target = None if test_corpus is None else find_corpus(test_corpus).name
     if protocol == "loco":
         keys = _loco_keys(names or list(FOUR_CORPORA), target)

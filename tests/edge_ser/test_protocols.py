@@ -183,6 +183,8 @@ def test_what_is_trained_on_first_is_all_of_the_other_corpora() -> None:
         assert pretrained.facts["clips"]["pretraining"] == len(first)
     with pytest.raises(EdgeSerError, match="pretraining is for speaker"):
         keys_of("random", names, pretrain=names)
+    with pytest.raises(EdgeSerError, match="name another corpus with --pretrain"):
+        keys_of("speaker", names, pretrain=("TESS",))
 
 
 def test_nothing_that_is_tested_on_may_be_trained_on_first() -> None:
