@@ -29,7 +29,7 @@ from edge_ser.dataset import (
 )
 from edge_ser.folds import Split
 from edge_ser.heads import Head, Heads
-from edge_ser.pretraining import Pretraining
+from edge_ser.pretraining import OUTPUT, Pretraining
 from edge_ser.run_state import open_run
 from edge_ser.trainer import EpochReport, TrainConfig, Trainer, batches_of, named, plain
 from edge_ser.validation import Validation
@@ -198,7 +198,7 @@ def versions() -> dict[str, str]:
 def _of_head(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, NDArray[Any]]:
     """The network with the rows of one head as its output layer."""
     return {
-        name: (value[rows].contiguous() if name.startswith("output.") else value).cpu().numpy()
+        name: (value[rows].contiguous() if name.startswith(OUTPUT) else value).cpu().numpy()
         for name, value in tensors.items()
     }
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,24 +127,7 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         "--name",
         "ravdess-1-tiny",
     )
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for log in ("teacher-2/log.jsonl", "log.jsonl"):
-        process = subprocess.Popen(command(data, killed, *taught), stderr=subprocess.DEVNULL)
-        try:
-            wait_for(killed, "float", 3, log)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    ends = [
-        subprocess.run(
-            command(data, run, *taught),
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        for run in (killed, whole)
-    ]
+    ends = killed_and_left_alone(data, tmp_path, taught, ("teacher-2/log.jsonl", "log.jsonl"))
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
     assert "teacher 1: epoch 1 of 24" in ends[1].stderr
     assert "teacher 1" not in ends[0].stderr  # it was ready
@@ -166,24 +149,9 @@ def test_pretraining_comes_first_and_outlives_kills_too(
     (tmp_path / "RAVDESS").symlink_to(data / "RAVDESS")
     first = ["--pretrain", "subesco", "--pretraining-epochs", "12", "--qat-epochs", "1"]
     first += ["--name", "ravdess-1-tiny"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for log in ("pretraining/*/log.jsonl", "log.jsonl"):
-        process = subprocess.Popen(command(tmp_path, killed, *first), stderr=subprocess.DEVNULL)
-        try:
-            wait_for(killed, "float", 3, log)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    ends = [
-        subprocess.run(
-            command(tmp_path, run, *first),
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        for run in (killed, whole)
-    ]
+    ends = killed_and_left_alone(
+        tmp_path, tmp_path, first, ("pretraining/*/log.jsonl", "log.jsonl")
+    )
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
     assert "pretraining of the model: epoch 1 of 12" in ends[1].stderr
     assert "pretraining of" not in ends[0].stderr  # it was done
@@ -213,6 +181,30 @@ def test_fast_training_learns_the_same(
     assert one.training["validation_uar"]["qat"] >= other.training["validation_uar"]["qat"] - 0.1
     weight = "alfb.0.weight"
     assert not np.array_equal(one.float_tensors[weight], other.float_tensors[weight])
+
+
+def killed_and_left_alone(
+    data: Path, folder: Path, options: Sequence[str], logs: Sequence[str]
+) -> list[subprocess.CompletedProcess[str]]:
+    """Ends of a training killed in the third epoch of each log, and of one that nobody killed."""
+    killed, whole = folder / "killed", folder / "whole"
+    for log in logs:
+        process = subprocess.Popen(command(data, killed, *options), stderr=subprocess.DEVNULL)
+        try:
+            wait_for(killed, "float", 3, log)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    return [
+        subprocess.run(
+            command(data, run, *options),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        for run in (killed, whole)
+    ]
 
 
 def wait_for(run: Path, stage: str, epoch: int, log: str = "log.jsonl") -> None:
