@@ -20,7 +20,7 @@ from edge_ser.dataset import ReadClips, TrainingBatches, normalisation
 from edge_ser.folders import locked
 from edge_ser.heads import Heads, own_heads
 from edge_ser.run_state import open_run
-from edge_ser.trainer import EpochReport, TrainConfig, Trainer, batches_of, named, plain
+from edge_ser.trainer import OnEpoch, TrainConfig, Trainer, batches_of, named, plain
 from firmware_host.files import write_whole
 
 START_FILE = "start.safetensors"
@@ -46,7 +46,7 @@ class Pretraining:
     jobs: int
     read: ReadClips
     on_read: Callable[[int, int], None] | None
-    on_epoch: Callable[[EpochReport], None] | None
+    on_epoch: OnEpoch
 
     @cached_property
     def heads(self) -> Heads:

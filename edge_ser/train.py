@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from convert.checkpoint import Checkpoint, write_checkpoint
 from edge_ser.dataset import (
@@ -31,13 +31,14 @@ from edge_ser.folds import Split
 from edge_ser.heads import Head, Heads
 from edge_ser.pretraining import OUTPUT, Pretraining
 from edge_ser.run_state import open_run
-from edge_ser.trainer import EpochReport, TrainConfig, Trainer, batches_of, named, plain
+from edge_ser.trainer import OnEpoch, Result, TrainConfig, Trainer, batches_of, named, plain
 from edge_ser.validation import Validation
 from firmware_host.contract import MAX_LABEL_LENGTH
 from firmware_host.errors import EdgeSerError
 
 MODEL, PRETRAINED = "the model", "pretraining"
 """What the network that is deployed is called in reports, and the folder of pretrained ones."""
+REHEARSAL = "rehearsal"
 
 
 def train(
@@ -50,10 +51,11 @@ def train(
     device: str = "cpu",
     jobs: int = 1,
     on_read: Callable[[int, int], None] | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_epoch: OnEpoch = None,
     read: ReadClips = read_clips,
     teachers_in: Path | None = None,
     pretrained_in: Path | None = None,
+    rehearse: bool = False,
 ) -> tuple[Path, ...]:
     """Train, fine-tune with quantization, and write a checkpoint for each head.
 
@@ -70,14 +72,18 @@ def train(
         teachers_in: the folder of the teachers, which trainings that have the same ones share;
             None keeps them in the run's own.
         pretrained_in: the same of the pretrained networks.
+        rehearse: train a pupil of the teachers once before, without the validation speakers, and
+            set temperature and threshold by how it hears them. A small network is not as sure as
+            its teachers, and of people that it heard itself it says nothing.
 
     Returns:
         The checkpoints' paths, in the order of the heads: `run/NAME.safetensors` of the only
         one, else `run/NAME-CORPUS.safetensors`.
 
     Raises:
-        EdgeSerError: when the name is too long, the folder holds a training with other settings
-            or cannot be written, or a recording cannot be read.
+        EdgeSerError: when the name is too long, there is a rehearsal without teachers, the folder
+            holds a training with other settings or cannot be written, or a recording cannot be
+            read.
     """
     names = [name]
     if len(heads) > 1:
@@ -87,6 +93,11 @@ def train(
             f"a model file has room for a name of {MAX_LABEL_LENGTH} letters, and {longest} has "
             f"{len(longest)}: give a shorter --name"
         )
+    if rehearse and not config.teachers:
+        raise EdgeSerError(
+            "a rehearsal was asked for without teachers: such a model never hears its validation "
+            "speakers, and is calibrated on them anyway, so leave out one or give --teachers"
+        )
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     settings = {
@@ -94,6 +105,7 @@ def train(
         "heads": [head.to_dict() for head in heads],
         "config": plain(config),
         "facts": facts,
+        "rehearse": rehearse,
     }
     open_run(run, settings)
     paths = tuple(run / f"{of_head}.safetensors" for of_head in names)
@@ -107,12 +119,7 @@ def train(
     mean, std = normalisation(clips, config.features)
 
     batches = batches_of(clips, config, mean, std)
-    windows = [
-        (recognition_windows(c, config.features, config.window_frames, config.hop_frames) - mean)
-        / std
-        for c in validation_clips
-    ]
-    validation = Validation(rows, validation_clips, windows)
+    validation = _validation(rows, validation_clips, config, mean, std)
     pretraining = Pretraining(
         split.pretraining,
         config,
@@ -142,24 +149,40 @@ def train(
         taught = trainer.run_stages()
         teachers.append(taught.net)
         uars[teacher] = taught.uars["float"]
+    judged: Sequence[nn.Module] = teachers
+    start = starts.get(MODEL)
     if teachers:
         others = pretraining.batches if split.pretraining else None
-        heard = batches_of(clips + also_heard, config, mean, std).for_pupil(others)
-        pupil = Trainer(
-            config, rows, heard, None, run, device, on_epoch, teachers, starts.get(MODEL)
-        )
-        result = pupil.run_stages()
+
+        def pupil(of: list[ClipFeatures], folder: Path, report: OnEpoch) -> Result:
+            heard = batches_of(of, config, mean, std).for_pupil(others)
+            return Trainer(
+                config, rows, heard, None, folder, device, report, teachers, start
+            ).run_stages()
+
+        if rehearse:
+            rehearsed = pupil(clips, run / REHEARSAL, named(REHEARSAL, on_epoch)).net
+            uars[REHEARSAL] = validation.uar(rehearsed, "cpu")
+            judged = [rehearsed]
+        result = pupil(clips + also_heard, run, on_epoch)
     else:
-        alone = Trainer(
-            config, rows, batches, validation, run, device, on_epoch, (), starts.get(MODEL)
-        )
-        result = alone.run_stages()
-    decisions = validation.decisions(teachers or [result.net], "cpu")
-    for path, of_head, head, own, decision in zip(
-        paths, names, rows.heads, rows.rows, decisions, strict=True
-    ):
+        result = Trainer(
+            config, rows, batches, validation, run, device, on_epoch, (), start
+        ).run_stages()
+        judged = [result.net]
+    decisions = validation.decisions(judged, "cpu")
+    training = {
+        **facts,
+        "seed": config.seed,
+        "config": settings["config"],
+        "clips": len(clips) + len(also_heard),
+        "validation_uar": {**uars, **result.uars},
+        "versions": versions(),
+    }
+    for number, path in enumerate(paths):
+        head = rows.heads[number]
         checkpoint = Checkpoint(
-            name=of_head,
+            name=names[number],
             model=replace(config.model, n_labels=len(head.labels)),
             labels=head.labels,
             features=config.features,
@@ -167,20 +190,12 @@ def train(
             hop_frames=config.hop_frames,
             mean=tuple(map(float, mean)),
             std=tuple(map(float, std)),
-            temperature=decision.temperature,
-            rejection_threshold=decision.threshold,
-            training={
-                **facts,
-                "label_of": dict(head.label_of),
-                "seed": config.seed,
-                "config": settings["config"],
-                "clips": len(clips) + len(also_heard),
-                "validation_uar": {**uars, **result.uars},
-                "versions": versions(),
-            },
+            temperature=decisions[number].temperature,
+            rejection_threshold=decisions[number].threshold,
+            training={**training, "label_of": dict(head.label_of)},
             scores=(),
-            float_tensors=_of_head(result.float_tensors, own),
-            qat_tensors=_of_head(result.qat_tensors, own),
+            float_tensors=_of_head(result.float_tensors, rows.rows[number]),
+            qat_tensors=_of_head(result.qat_tensors, rows.rows[number]),
         )
         write_checkpoint(path, checkpoint)
     return paths
@@ -193,6 +208,18 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def _validation(
+    heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, mean: Tensor, std: Tensor
+) -> Validation:
+    """These clips, as a device hears them."""
+    windows = [
+        (recognition_windows(c, config.features, config.window_frames, config.hop_frames) - mean)
+        / std
+        for c in clips
+    ]
+    return Validation(heads, clips, windows)
 
 
 def _of_head(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, NDArray[Any]]:

@@ -118,6 +118,10 @@ class EpochReport:
     seconds: float
 
 
+OnEpoch = Callable[[EpochReport], None] | None
+"""Is told of every epoch."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What the stages end with.
@@ -153,7 +157,7 @@ class Trainer:
         validation: Validation | None,
         run: Path,
         device: str,
-        on_epoch: Callable[[EpochReport], None] | None,
+        on_epoch: OnEpoch,
         teachers: Sequence[nn.Module] = (),
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
@@ -348,9 +352,7 @@ def batches_of(
     )
 
 
-def named(
-    stage: str, on_epoch: Callable[[EpochReport], None] | None
-) -> Callable[[EpochReport], None] | None:
+def named(stage: str, on_epoch: OnEpoch) -> OnEpoch:
     """Reports of a training that comes before another one's, under a name of its own."""
     if on_epoch is None:
         return None

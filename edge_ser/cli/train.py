@@ -69,6 +69,15 @@ def train(
         ),
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse",
+            help="Train the model once more before, without the speakers who judge its teachers, "
+            "to see how sure it may be of people whom it never heard: about half as much work "
+            "again, for probabilities that say how often it is right.",
+        ),
+    ] = False,
     pretrain: Annotated[
         list[str] | None,
         typer.Option(
@@ -197,6 +206,7 @@ def train(
             jobs=jobs or os.cpu_count() or 1,
             on_read=progress.reading,
             on_epoch=progress.epoch,
+            rehearse=rehearse,
         )
     calibrate = "" if qat_epochs else " --calibrate RECORDINGS"
     for checkpoint in checkpoints:

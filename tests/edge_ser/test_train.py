@@ -116,7 +116,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 def test_teachers_are_trained_first_and_outlive_kills_too(
     data: Path, trained: Path, tmp_path: Path
 ) -> None:
-    """Killed in a teacher's training and in its pupil's, the same bits; and others than alone."""
+    """Killed in a teacher's, the rehearsal's and the pupil's training, the same bits in the end."""
     taught = (
         "--teachers",
         "2",
@@ -127,7 +127,8 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         "--name",
         "ravdess-1-tiny",
     )
-    ends = killed_and_left_alone(data, tmp_path, taught, ("teacher-2/log.jsonl", "log.jsonl"))
+    logs = ("teacher-2/log.jsonl", "rehearsal/log.jsonl", "log.jsonl")
+    ends = killed_and_left_alone(data, tmp_path, (*taught, "--rehearse"), logs)
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
     assert "teacher 1: epoch 1 of 24" in ends[1].stderr
     assert "teacher 1" not in ends[0].stderr  # it was ready
@@ -137,8 +138,21 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
     assert weights["output.weight"] != alone["output.weight"].tobytes()
     assert one.training["config"]["teachers"] == 2
     # The teachers were judged on speakers whom the pupil then heard too.
-    assert set(one.training["validation_uar"]) == {"teacher 1", "teacher 2"}
+    assert set(one.training["validation_uar"]) == {"teacher 1", "teacher 2", "rehearsal"}
     assert one.training["clips"] == read_checkpoint(trained).training["clips"] + 4 * 3
+    # A rehearsal changes how sure the model is, and not what it answers.
+    done = subprocess.run(
+        command(data, tmp_path / "unrehearsed", *taught),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    unrehearsed = read_checkpoint(Path(done.stdout.strip()))
+    assert weights == {n: value.tobytes() for n, value in unrehearsed.float_tensors.items()}
+    decisions = [(c.temperature, c.rejection_threshold) for c in (one, other, unrehearsed)]
+    assert decisions[0] == decisions[1] != decisions[2]
+    assert set(unrehearsed.training["validation_uar"]) == {"teacher 1", "teacher 2"}
 
 
 def test_pretraining_comes_first_and_outlives_kills_too(
@@ -251,6 +265,7 @@ def test_without_qat_the_checkpoint_is_float_alone(data: Path, tmp_path: Path) -
         (["--corpus", "ravdess", "--name", "x" * 65], "shorter --name"),
         (["--corpus", "ravdess", "--no-alfb", "--no-gfb"], "ALFB"),
         (["--corpus", "ravdess", "--pretrain", "RAVDESS"], "leave one of the two out"),
+        (["--corpus", "ravdess", "--rehearse"], "give --teachers"),
     ],
 )
 def test_wrong_input_gets_one_sentence(
