@@ -145,13 +145,7 @@ def measure_file(
 def golden_recordings(contract: Contract) -> list[Recording]:
     """The waveforms of the golden vectors, a window each."""
     return [
-        Recording(
-            contract.normalise(
-                golden_features(vector.seed, contract.features, contract.window_frames)
-            ),
-            contract.window_frames,
-            contract.hop_frames,
-        )
+        Recording(golden_features(vector.seed, contract.features, contract.window_frames), contract)
         for vector in contract.golden
     ]
 

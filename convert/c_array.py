@@ -56,8 +56,9 @@ def c_header(graph: Graph, contract: Contract, model: bytes) -> str:
 /* A speech emotion recognition model for TensorFlow Lite Micro. Written by `edge-ser convert`.
  *
  * Input: int8 [1, EDGE_SER_WINDOW_FRAMES, EDGE_SER_N_FEATURES],
- *   round((feature - edge_ser_mean) / edge_ser_std / EDGE_SER_INPUT_SCALE)
- *   + EDGE_SER_INPUT_ZERO_POINT, limited to -128 to 127.
+ *   round((feature - m) / (d + edge_ser_floor) / EDGE_SER_INPUT_SCALE)
+ *   + EDGE_SER_INPUT_ZERO_POINT, limited to -128 to 127, where m is the mean and d the standard
+ *   deviation (with EDGE_SER_WINDOW_FRAMES in the denominator) of that feature in this window.
  * Output: int8 [1, EDGE_SER_N_LABELS],
  *   logit = (output - EDGE_SER_OUTPUT_ZERO_POINT) * EDGE_SER_OUTPUT_SCALE, and
  *   probabilities = softmax(logits / EDGE_SER_TEMPERATURE).
@@ -78,8 +79,7 @@ extern "C" {{
 #endif
 
 /* Normalisation: one number a feature. */
-extern const float edge_ser_mean[EDGE_SER_N_FEATURES];
-extern const float edge_ser_std[EDGE_SER_N_FEATURES];
+extern const float edge_ser_floor[EDGE_SER_N_FEATURES];
 
 /* In the order of the logits. */
 extern const char *const edge_ser_labels[EDGE_SER_N_LABELS];
@@ -114,12 +114,8 @@ def c_source(header_name: str, contract: Contract, model: bytes) -> str:
 #define EDGE_SER_ALIGNED __attribute__((aligned({ALIGNMENT})))
 #endif
 
-const float edge_ser_mean[EDGE_SER_N_FEATURES] = {{
-{_lines(map(_float, contract.mean), NUMBERS_A_LINE)}
-}};
-
-const float edge_ser_std[EDGE_SER_N_FEATURES] = {{
-{_lines(map(_float, contract.std), NUMBERS_A_LINE)}
+const float edge_ser_floor[EDGE_SER_N_FEATURES] = {{
+{_lines(map(_float, contract.floor), NUMBERS_A_LINE)}
 }};
 
 const char *const edge_ser_labels[EDGE_SER_N_LABELS] = {{

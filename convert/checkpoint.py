@@ -19,7 +19,7 @@ from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
 from firmware_host.files import write_whole
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "edge_ser"
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -32,7 +32,7 @@ class Checkpoint:
         name: of the model; output files are called after it.
         model: sizes and switches.
         labels: emotion names, in the order of the logits.
-        features, window_frames, hop_frames, mean, std: what the network's input is.
+        features, window_frames, hop_frames, std, std_floor: what the network's input is.
         temperature, rejection_threshold: how logits become a decision.
         training: corpora, speakers held out, seed, versions, terms.
         scores: what it scored under which protocol.
@@ -46,8 +46,8 @@ class Checkpoint:
     features: FeatureConfig
     window_frames: int
     hop_frames: int
-    mean: tuple[float, ...]
     std: tuple[float, ...]
+    std_floor: float
     temperature: float
     rejection_threshold: float
     training: Mapping[str, Any]
@@ -74,8 +74,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "features": checkpoint.features.to_dict(),
         "window_frames": checkpoint.window_frames,
         "hop_frames": checkpoint.hop_frames,
-        "mean": list(checkpoint.mean),
         "std": list(checkpoint.std),
+        "std_floor": checkpoint.std_floor,
         "temperature": checkpoint.temperature,
         "rejection_threshold": checkpoint.rejection_threshold,
         "training": checkpoint.training,
@@ -131,8 +131,8 @@ def _checkpoint(data: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
         features=FeatureConfig.from_dict(data["features"]),
         window_frames=int(data["window_frames"]),
         hop_frames=int(data["hop_frames"]),
-        mean=tuple(map(float, data["mean"])),
         std=tuple(map(float, data["std"])),
+        std_floor=float(data["std_floor"]),
         temperature=float(data["temperature"]),
         rejection_threshold=float(data["rejection_threshold"]),
         training=dict(data["training"]),

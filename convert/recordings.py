@@ -26,24 +26,24 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording's normalised features; its windows are cut out of them when they are used.
+    """A recording's features; its windows are cut out of them when they are used.
 
     Shape:
         - frames: (n, n_features), float32, n >= window_frames
     """
 
     frames: Float32
-    window_frames: int
-    hop_frames: int
+    contract: Contract
 
     def __len__(self) -> int:
         """Number of windows, at least one."""
-        return (len(self.frames) - self.window_frames) // self.hop_frames + 1
+        contract = self.contract
+        return (len(self.frames) - contract.window_frames) // contract.hop_frames + 1
 
     def window(self, number: int) -> Float32:
-        """Shape: (window_frames, n_features)."""
-        start = number * self.hop_frames
-        return self.frames[start : start + self.window_frames]
+        """Normalised. Shape: (window_frames, n_features)."""
+        start = number * self.contract.hop_frames
+        return self.contract.normalise(self.frames[start : start + self.contract.window_frames])
 
 
 def find_recordings(named: Iterable[Path]) -> list[Path]:
@@ -75,8 +75,7 @@ def read_recording(path: Path, contract: Contract) -> Recording:
     samples, rate = read_audio(path)
     samples = resample(samples, rate, contract.features.sample_rate)
     samples = np.pad(samples, (0, max(0, contract.window_samples - samples.size)))
-    frames = contract.normalise(extract(samples, contract.features))
-    return Recording(frames, contract.window_frames, contract.hop_frames)
+    return Recording(extract(samples, contract.features), contract)
 
 
 def read_recordings(

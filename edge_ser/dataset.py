@@ -23,6 +23,7 @@ from torch import Tensor
 from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
 from edge_ser.corpora.clip import Clip
 from firmware_host.audio import read_audio, resample
+from firmware_host.contract import STD_FLOOR
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig, extract
 
@@ -151,7 +152,6 @@ class TrainingBatches:
         clips: Sequence[ClipFeatures],
         features: FeatureConfig,
         window_frames: int,
-        mean: Tensor,
         std: Tensor,
         augment: AugmentConfig,
         batch_size: int,
@@ -160,7 +160,7 @@ class TrainingBatches:
         if not clips:
             raise EdgeSerError("there are no training clips: choose other corpora or folds")
         self.features = features
-        self.mean, self.std, self.batch_size, self.seed = mean, std, batch_size, seed
+        self.std, self.batch_size, self.seed = std, batch_size, seed
         self.augment = augment
         self._augmenter = FeatureAugmenter(augment, features)
         self._shelf = _Shelf(clips, features, window_frames)
@@ -188,7 +188,7 @@ class TrainingBatches:
         both._undisturbed = FeatureAugmenter(self.augment.undisturbed, self.features)
         if others is not None:
             both._others = others.for_pupil()
-            both._others.mean, both._others.std = self.mean, self.std
+            both._others.std = self.std
         return both
 
     def alone(self) -> "TrainingBatches":
@@ -236,7 +236,7 @@ class TrainingBatches:
             yield Batch(mixed[0], labels, labels[other], share, *mixed[1:])
 
     def _inputs(self, stored: Tensor) -> Tensor:
-        return (add_cepstra(stored, self.features) - self.mean) / self.std
+        return normalise(add_cepstra(stored, self.features), self.std)
 
 
 class _Shelf:
@@ -274,11 +274,11 @@ def silence(features: FeatureConfig) -> Tensor:
     return torch.from_numpy(extract(np.zeros(features.frame_length, np.float32), stored))
 
 
-def normalisation(clips: Sequence[ClipFeatures], features: FeatureConfig) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature over the frames of the recordings.
+def deviations(clips: Sequence[ClipFeatures], features: FeatureConfig) -> Tensor:
+    """Standard deviation of each feature over the frames of the recordings.
 
     Shape:
-        - returns: (n_features,) twice, float32; no standard deviation is zero
+        - returns: (n_features,), float32; none is zero
     """
     total, squares, count = torch.zeros(()), torch.zeros(()), 0
     for clip in clips:
@@ -286,9 +286,22 @@ def normalisation(clips: Sequence[ClipFeatures], features: FeatureConfig) -> tup
         total = total + frames.sum(dim=0)
         squares = squares + frames.square().sum(dim=0)
         count += len(frames)
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
-    return mean.float(), std.float()
+    variance = squares / count - (total / count).square()
+    return variance.clamp(min=1e-6).sqrt().float()
+
+
+def normalise(windows: Tensor, std: Tensor) -> Tensor:
+    """What `Contract.normalise` makes of each of these windows.
+
+    Args:
+        std: what `deviations` says.
+
+    Shape:
+        - windows, returns: (n, window_frames, n_features)
+    """
+    centred = windows - windows.mean(dim=1, keepdim=True)
+    deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
+    return centred / (deviation + STD_FLOOR * std)
 
 
 def recognition_windows(

@@ -23,7 +23,8 @@ from convert.checkpoint import Checkpoint, write_checkpoint
 from edge_ser.dataset import (
     ClipFeatures,
     ReadClips,
-    normalisation,
+    deviations,
+    normalise,
     read_clips,
     recognition_windows,
 )
@@ -33,7 +34,7 @@ from edge_ser.pretraining import OUTPUT, Pretraining
 from edge_ser.run_state import open_run
 from edge_ser.trainer import OnEpoch, Result, TrainConfig, Trainer, batches_of, named, plain
 from edge_ser.validation import Validation
-from firmware_host.contract import MAX_LABEL_LENGTH
+from firmware_host.contract import MAX_LABEL_LENGTH, STD_FLOOR
 from firmware_host.errors import EdgeSerError
 
 MODEL, PRETRAINED = "the model", "pretraining"
@@ -85,14 +86,7 @@ def train(
             holds a training with other settings or cannot be written, or a recording cannot be
             read.
     """
-    names = [name]
-    if len(heads) > 1:
-        names = [f"{name}-{'-'.join(head.corpora)}".lower() for head in heads]
-    if len(longest := max(names, key=len)) > MAX_LABEL_LENGTH:  # now, not at the end
-        raise EdgeSerError(
-            f"a model file has room for a name of {MAX_LABEL_LENGTH} letters, and {longest} has "
-            f"{len(longest)}: give a shorter --name"
-        )
+    names = _names(name, heads)
     if rehearse and not config.teachers:
         raise EdgeSerError(
             "a rehearsal was asked for without teachers: such a model never hears its validation "
@@ -116,10 +110,10 @@ def train(
         open_run(teachers_in, same)
     rows = Heads(heads)
     clips, validation_clips, also_heard = _read(split, rows, config, jobs, on_read, read)
-    mean, std = normalisation(clips, config.features)
+    std = deviations(clips, config.features)
 
-    batches = batches_of(clips, config, mean, std)
-    validation = _validation(rows, validation_clips, config, mean, std)
+    batches = batches_of(clips, config, std)
+    validation = _validation(rows, validation_clips, config, std)
     pretraining = Pretraining(
         split.pretraining,
         config,
@@ -155,7 +149,7 @@ def train(
         others = pretraining.batches if split.pretraining else None
 
         def pupil(of: list[ClipFeatures], folder: Path, report: OnEpoch) -> Result:
-            heard = batches_of(of, config, mean, std).for_pupil(others)
+            heard = batches_of(of, config, std).for_pupil(others)
             return Trainer(
                 config, rows, heard, None, folder, device, report, teachers, start
             ).run_stages()
@@ -188,8 +182,8 @@ def train(
             features=config.features,
             window_frames=config.window_frames,
             hop_frames=config.hop_frames,
-            mean=tuple(map(float, mean)),
             std=tuple(map(float, std)),
+            std_floor=STD_FLOOR,
             temperature=decisions[number].temperature,
             rejection_threshold=decisions[number].threshold,
             training={**training, "label_of": dict(head.label_of)},
@@ -210,13 +204,27 @@ def versions() -> dict[str, str]:
     }
 
 
+def _names(name: str, heads: Sequence[Head]) -> list[str]:
+    """Of each head's model; one that is too long is told now, and not at the end."""
+    names = [name]
+    if len(heads) > 1:
+        names = [f"{name}-{'-'.join(head.corpora)}".lower() for head in heads]
+    if len(longest := max(names, key=len)) > MAX_LABEL_LENGTH:
+        raise EdgeSerError(
+            f"a model file has room for a name of {MAX_LABEL_LENGTH} letters, and {longest} has "
+            f"{len(longest)}: give a shorter --name"
+        )
+    return names
+
+
 def _validation(
-    heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, mean: Tensor, std: Tensor
+    heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, std: Tensor
 ) -> Validation:
     """These clips, as a device hears them."""
     windows = [
-        (recognition_windows(c, config.features, config.window_frames, config.hop_frames) - mean)
-        / std
+        normalise(
+            recognition_windows(c, config.features, config.window_frames, config.hop_frames), std
+        )
         for c in clips
     ]
     return Validation(heads, clips, windows)

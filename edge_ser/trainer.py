@@ -336,15 +336,12 @@ class Trainer:
         return uar
 
 
-def batches_of(
-    clips: Sequence[ClipFeatures], config: TrainConfig, mean: Tensor, std: Tensor
-) -> TrainingBatches:
+def batches_of(clips: Sequence[ClipFeatures], config: TrainConfig, std: Tensor) -> TrainingBatches:
     """What a training with these settings sees of these clips."""
     return TrainingBatches(
         clips,
         config.features,
         config.window_frames,
-        mean,
         std,
         config.augment,
         config.batch_size,

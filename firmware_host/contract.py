@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+STD_FLOOR = 0.05
+"""Of a feature's deviation in training, what is added to that in a window: silence stays small."""
 METADATA_KEY = "edge_ser_contract"
 TFLITE_ENTRY = f"{METADATA_KEY}.json"
 
@@ -63,7 +65,8 @@ class Contract:
         window_frames: frames that the model sees at once.
         hop_frames: frames from one window to the next in a stream.
         features: every constant of the features.
-        mean, std: normalisation, one number per feature.
+        std: of each feature in training, by which `normalise` knows how little a window can vary.
+        std_floor: which share of that it adds to the deviations in a window.
         temperature: probabilities are softmax(logits / temperature).
         rejection_threshold: a highest probability below it means "uncertain"; 0 rejects nothing.
         quantization: what was quantised and how.
@@ -81,8 +84,8 @@ class Contract:
     window_frames: int
     hop_frames: int
     features: FeatureConfig
-    mean: tuple[float, ...]
     std: tuple[float, ...]
+    std_floor: float
     temperature: float
     rejection_threshold: float
     quantization: Mapping[str, Any]
@@ -114,9 +117,9 @@ class Contract:
             "1 to window_frames",
             self.hop_frames,
         )
-        _check_numbers(self.mean, n_features, "mean")
         _check_numbers(self.std, n_features, "std")
         _check(min(self.std) > 0, "std", "numbers above 0", min(self.std))
+        _check(0 < self.std_floor < math.inf, "std_floor", "a number above 0", self.std_floor)
         _check(0 < self.temperature < math.inf, "temperature", "a number above 0", self.temperature)
         _check(
             0 <= self.rejection_threshold < 1,
@@ -148,22 +151,30 @@ class Contract:
         """Samples from one window to the next."""
         return self.hop_frames * self.features.hop_length
 
-    def normalise(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(features - mean) / std in float32: what the model's input is.
+    def normalise(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(features - their mean) / (their deviation + floor) in float32: what the model hears.
+
+        Mean and deviation of each feature are those of this window, so that a microphone's
+        level and colour say nothing, and a noise that fills the pauses says less. Nothing
+        outside the window takes part. Source: Viikki and Laurila, "Cepstral domain segmental
+        feature vector normalization for noise robust speech recognition" (Speech Communication
+        25, 1998).
 
         Shape:
-            - features, returns: (frames, n_features), float32
+            - window, returns: (window_frames, n_features), float32
         """
-        mean, std = self._normalisation
-        return (features - mean) / std
+        centred: NDArray[np.float32] = window - window.mean(axis=0)
+        deviation = np.sqrt(np.square(centred).mean(axis=0))
+        return centred / (deviation + self.floor)
 
     def by_label(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
         """Probabilities in the order of the labels, (n_labels,), as plain numbers by name."""
         return dict(zip(self.labels, probabilities.tolist(), strict=True))
 
     @cached_property
-    def _normalisation(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+    def floor(self) -> NDArray[np.float32]:
+        """What `normalise` adds to the deviations in a window. Shape: (n_features,)."""
+        return np.asarray(self.std, np.float32) * np.float32(self.std_floor)
 
     def to_json(self) -> str:
         """The contract as the JSON text that goes into a model file.
@@ -214,8 +225,8 @@ class Contract:
             window_frames=_integer(_get(data, "window_frames"), "window_frames"),
             hop_frames=_integer(_get(data, "hop_frames"), "hop_frames"),
             features=features,
-            mean=_numbers(_get(data, "mean"), "mean"),
             std=_numbers(_get(data, "std"), "std"),
+            std_floor=_number(_get(data, "std_floor"), "std_floor"),
             temperature=_number(_get(data, "temperature"), "temperature"),
             rejection_threshold=_number(_get(data, "rejection_threshold"), "rejection_threshold"),
             quantization=_mapping(_get(data, "quantization"), "quantization"),
@@ -393,10 +404,15 @@ def _check(holds: bool, name: str, expected: str, given: object) -> None:
 def _check_version(version: int) -> None:
     if version > FORMAT_VERSION:
         raise EdgeSerError(
-            f"made by a newer edge-ser (contract format {version}; this one reads up to "
+            f"made by a newer edge-ser (contract format {version}; this one reads "
             f"{FORMAT_VERSION}): update edge-ser, or convert the model with this one"
         )
     _check(version >= 1, "format_version", "1 or more", version)
+    if version < FORMAT_VERSION:
+        raise EdgeSerError(
+            f"made by an older edge-ser (contract format {version}; this one reads "
+            f"{FORMAT_VERSION}), for input that was normalised otherwise: train the model again"
+        )
 
 
 def _check_numbers(values: Sequence[float], length: int, name: str) -> None:

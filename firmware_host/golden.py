@@ -71,14 +71,15 @@ def golden_features(seed: int, config: FeatureConfig, window_frames: int) -> NDA
 def features_difference(contract: "Contract", vector: "GoldenVector") -> float:
     """Largest absolute difference between the features made here and those in the contract.
 
-    Taken after normalisation, so in units of each feature's standard deviation.
+    In units of each feature's standard deviation in the window, as the model hears it.
     """
     if not vector.rows:
         return 0.0
     made = golden_features(vector.seed, contract.features, contract.window_frames)
     wanted = np.asarray(vector.features, np.float32)
-    difference = contract.normalise(made[list(vector.rows)]) - contract.normalise(wanted)
-    return float(np.max(np.abs(difference)))
+    given = made.copy()
+    given[list(vector.rows)] = wanted
+    return float(np.max(np.abs(contract.normalise(made) - contract.normalise(given))))
 
 
 def _random(seed: int, count: int) -> NDArray[np.int64]:

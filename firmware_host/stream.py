@@ -164,7 +164,7 @@ class EmotionStream:
         if self._gate is not None:
             self._gate.reset()
         config = self._contract.features
-        # The last frames, normalised, as many as a window has; the newest at the end.
+        # The last frames, as many as a window has; the newest at the end.
         self._frames = np.zeros((self._contract.window_frames, config.n_features), np.float32)
         self._n_samples = 0  # at the model's rate
         self._n_frames = 0
@@ -176,7 +176,7 @@ class EmotionStream:
         self._n_samples += samples.size
         if self._gate is not None:
             self._gate.feed(samples)
-        frames = contract.normalise(self._extractor.feed(samples))
+        frames = self._extractor.feed(samples)
         emotions = []
         while len(frames):
             due = contract.window_frames + self._n_windows * contract.hop_frames
@@ -195,7 +195,7 @@ class EmotionStream:
         window, self._n_windows = self._n_windows, self._n_windows + 1
         speech = None if self._gate is None else self._gate.share(start, end)
         arrived, lost = self._clock.arrived(end), self._clock.lost_seconds(start, end)
-        logits = self._engine.infer(self._frames)
+        logits = self._engine.infer(contract.normalise(self._frames))
         probabilities = softmax(logits, contract.temperature)
         nothing = lost == contract.window_samples / rate
         decision = self._decider.decide(probabilities, end / rate, 0.0 if nothing else speech)

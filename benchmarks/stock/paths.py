@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from convert.build import build_graph
 from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.pipeline import contract_of
+from convert.recordings import Recording
 from convert.reference import run
 from firmware_host.audio import read_audio, resample
 from firmware_host.features import extract
@@ -118,9 +119,8 @@ def windows_of(checkpoint: Checkpoint) -> NDArray[np.float32]:
     """
     contract = contract_of(checkpoint, build_graph(checkpoint, quantised=False))
     samples, rate = read_audio(CALIBRATION_CLIP)
-    frames = contract.normalise(extract(resample(samples, rate), contract.features))
-    starts = range(0, len(frames) - contract.window_frames + 1, contract.hop_frames)
-    return np.stack([frames[start : start + contract.window_frames] for start in starts])
+    recording = Recording(extract(resample(samples, rate), contract.features), contract)
+    return np.stack([recording.window(number) for number in range(len(recording))])
 
 
 def make_files(

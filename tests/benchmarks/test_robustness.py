@@ -55,7 +55,6 @@ def models(checkpoint: Checkpoint, data: Path, tmp_path_factory: pytest.TempPath
     named = replace(
         checkpoint,
         name="hear-me",
-        mean=tuple(map(float, frames.mean(axis=0))),
         std=tuple(map(float, frames.std(axis=0) + 1e-3)),
         training=TRAINED,
     )

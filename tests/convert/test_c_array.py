@@ -37,7 +37,7 @@ int main(void) {
     fprintf(stderr, "%d\n", (int)((size_t)edge_ser_model % 16));
     for (i = 0; i < EDGE_SER_N_LABELS; i++) fprintf(stderr, "%s\n", edge_ser_labels[i]);
     for (i = 0; i < EDGE_SER_N_FEATURES; i++)
-        fprintf(stderr, "%.9g %.9g\n", edge_ser_mean[i], edge_ser_std[i]);
+        fprintf(stderr, "%.9g\n", edge_ser_floor[i]);
     return 0;
 }
 """
@@ -48,7 +48,6 @@ def contract_and_file(checkpoint: Checkpoint) -> tuple[Contract, bytes]:
     trained = replace(
         checkpoint,
         labels=ODD_LABELS,
-        mean=tuple(0.1 * i - 3 for i in range(64)),
         std=tuple(1 + i / 7 for i in range(64)),
     )
     graph = build_graph(trained, quantised=True, target=MICRO)
@@ -80,7 +79,7 @@ def test_a_program_that_includes_it_has_the_file_and_the_contract(
     lines = ran.stderr.decode().splitlines()
     features, source, logits = contract.features, graph.inputs[0].grid, graph.output_grid
     assert source and logits
-    assert lines[0] == "16000 400 160 320 64 40 22 1"
+    assert lines[0] == "16000 400 160 320 64 40 22 2"
     assert [float(x) for x in lines[1].split()] == pytest.approx(
         [features.fmin, features.fmax, features.log_floor]
     )
@@ -88,8 +87,5 @@ def test_a_program_that_includes_it_has_the_file_and_the_contract(
     assert [float(x) for x in lines[2].split()] == pytest.approx(grids, rel=1e-8)
     assert lines[3] == "0"  # aligned
     assert tuple(lines[4:11]) == ODD_LABELS
-    normalisation = [tuple(map(float, line.split())) for line in lines[11:]]
-    for (mean, std), pair in zip(
-        zip(contract.mean, contract.std, strict=True), normalisation, strict=True
-    ):
-        assert pair == pytest.approx((mean, std), rel=1e-7)
+    floor = [contract.std_floor * std for std in contract.std]
+    assert [float(line) for line in lines[11:]] == pytest.approx(floor, rel=1e-6)

@@ -27,6 +27,7 @@ from edge_ser.bench.report import to_json, to_markdown, write_report
 from edge_ser.bench.speed import measure_footprint
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.corpora.ravdess import DIGITS
+from edge_ser.dataset import normalise
 from edge_ser.emotions import SEVEN_FROM_CANONICAL
 from edge_ser.folds import get_fold
 from edge_ser.model import EmotionNet
@@ -78,13 +79,12 @@ def trained() -> Checkpoint:
     windows = np.stack(
         [extract(resample(s.astype(np.float32), RATE), features)[:WINDOW] for s in sounds]
     )
-    mean, std = windows.mean(axis=(0, 1)), windows.std(axis=(0, 1))
+    std = torch.from_numpy(windows.std(axis=(0, 1)))
     torch.manual_seed(0)
-    batch = torch.from_numpy((windows - mean) / std)
+    batch = normalise(torch.from_numpy(windows), std)
     return replace(
         untrained_checkpoint(EmotionNet(ModelConfig()), batch, centred=True),
         name="bench-me",
-        mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         training=TRAINED,
     )

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "half.tflite").write_bytes(whole[: len(whole) // 2])
     onnx = (folder / "tiny.onnx").read_bytes()
     (folder / "half.onnx").write_bytes(onnx[: len(onnx) // 2])
-    (folder / "newer.onnx").write_bytes(onnx.replace(b'"format_version":1', b'"format_version":7'))
+    (folder / "newer.onnx").write_bytes(onnx.replace(b'"format_version":2', b'"format_version":7'))
     soundfile.write(folder / "good.wav", SPEECH, 16_000)
     soundfile.write(folder / "good 2.flac", np.stack([SPEECH, SPEECH], 1), 44_100)
     soundfile.write(folder / "nan.wav", np.array([0, np.nan], np.float32), 16_000, subtype="FLOAT")

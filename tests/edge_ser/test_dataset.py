@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_models import tiny_contract
 from tone_corpus import write_tone_corpus
 
 from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
@@ -15,7 +16,8 @@ from edge_ser.dataset import (
     STORED_KINDS,
     ClipFeatures,
     TrainingBatches,
-    normalisation,
+    deviations,
+    normalise,
     read_clips,
     recognition_windows,
 )
@@ -60,13 +62,21 @@ def test_validation_windows_are_the_runtimes(tmp_path: Path) -> None:
         )
 
 
+def test_training_normalises_as_the_device_does() -> None:
+    contract = tiny_contract()
+    raw = np.random.default_rng(0).normal(-30, 10, (3, 40, 64)).astype(np.float32)
+    ours = normalise(torch.from_numpy(raw), torch.tensor(contract.std))
+    wanted = np.stack([contract.normalise(window) for window in raw])
+    np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-5)
+
+
 def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
     augment = AugmentConfig(copies=1)
     read = read_clips(clips, [0, 1, 2] * 4, FEATURES, augment)
-    mean, std = normalisation(read, FEATURES)
+    std = deviations(read, FEATURES)
 
     def make(seed: int) -> TrainingBatches:
-        return TrainingBatches(read, FEATURES, WINDOW, mean, std, augment, 4, seed)
+        return TrainingBatches(read, FEATURES, WINDOW, std, augment, 4, seed)
 
     first, again = list(make(0).epoch(3)), list(make(0).epoch(3))
     for one, other in zip(first, again, strict=True):
@@ -82,14 +92,14 @@ def test_what_teachers_are_asked_about_comes_beside_and_changes_no_label(
     quiet = AugmentConfig(copies=1, mixup=0.0, time_masks=0, mel_masks=0, max_gain_db=0.0)
     noisy = replace(quiet, surroundings=SurroundingsConfig(noise_share=1.0, band_share=0.0))
     read = read_clips(clips, [0, 1, 2] * 4, FEATURES, noisy)
-    mean, std = normalisation(read, FEATURES)
+    std = deviations(read, FEATURES)
 
-    def make(some: list[ClipFeatures], augment: AugmentConfig, shift: float) -> TrainingBatches:
-        return TrainingBatches(some, FEATURES, WINDOW, mean + shift, std, augment, 2, 0)
+    def make(some: list[ClipFeatures], augment: AugmentConfig, floors: float) -> TrainingBatches:
+        return TrainingBatches(some, FEATURES, WINDOW, floors * std, augment, 2, 0)
 
-    alone = make(read, noisy, 0.0)
+    alone = make(read, noisy, 1.0)
     plain = list(alone.epoch(0))
-    silent = list(make(read, quiet.undisturbed, 0.0).epoch(0))
+    silent = list(make(read, quiet.undisturbed, 1.0).epoch(0))
     for some in (read[:3], [*read, *read]):
         others = make(some, noisy, 9.0)
         both = alone.for_pupil(others)
@@ -98,9 +108,8 @@ def test_what_teachers_are_asked_about_comes_beside_and_changes_no_label(
         first = next(both.epoch(0))
         assert torch.equal(first.inputs[:2], plain[0].inputs)
         assert torch.equal(first.labels, plain[0].labels) and len(first.inputs) == 4
-        torch.testing.assert_close(
-            first.inputs[2:], next(others.epoch(0)).inputs + 9.0 / std, atol=1e-3, rtol=1e-3
-        )
+        assert torch.equal(first.inputs[2:], next(make(some, noisy, 1.0).epoch(0)).inputs)
+        assert not torch.equal(first.inputs[2:], next(others.epoch(0)).inputs)
         assert first.undisturbed is not None and first.undisturbed.shape == first.inputs.shape
         assert torch.equal(first.undisturbed[:2], silent[0].inputs)
         assert not torch.equal(first.undisturbed, first.inputs)

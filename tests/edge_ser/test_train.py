@@ -17,6 +17,7 @@ from tone_corpus import write_tone_corpus
 
 from convert.build import build_graph
 from convert.checkpoint import read_checkpoint
+from convert.pipeline import contract_of
 from convert.reference import run as run_reference
 from edge_ser.corpora import load_corpus
 from edge_ser.folds import get_fold, split
@@ -64,15 +65,14 @@ def test_it_learns_what_can_be_learned_and_int8_keeps_it(data: Path, trained: Pa
     """Speakers never heard are recognised, by the int8 graph that the checkpoint holds."""
     checkpoint = read_checkpoint(trained)
     graph = build_graph(checkpoint, quantised=True)
+    contract = contract_of(checkpoint, graph)
     test = split(load_corpus(data, "RAVDESS"), get_fold("RAVDESS", 1)).test
     right = 0
     for clip in test:
         samples, _ = read_audio(clip.path)
         needed = checkpoint.features.samples_for(checkpoint.window_frames)
         frames = extract(np.pad(samples, (0, needed - samples.size)), checkpoint.features)
-        mean = np.asarray(checkpoint.mean, np.float32)
-        std = np.asarray(checkpoint.std, np.float32)
-        logits = run_reference(graph, (frames - mean) / std)
+        logits = run_reference(graph, contract.normalise(frames))
         right += checkpoint.labels[int(np.argmax(logits))] == clip.emotion
     assert right >= 0.9 * len(test)
 

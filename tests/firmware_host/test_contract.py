@@ -42,7 +42,7 @@ def test_unknown_keys_are_left_alone() -> None:
 def test_newer_format_is_refused_before_anything_else() -> None:
     """A newer contract may have other keys: the person should hear of the version, not of them."""
     with pytest.raises(EdgeSerError, match=r"newer edge-ser.*update"):
-        Contract.from_json('{"format_version": 2}')
+        Contract.from_json('{"format_version": 3}')
 
 
 @pytest.mark.parametrize("key", sorted(DATA))
@@ -67,11 +67,13 @@ GOLDEN = DATA["golden"][0]
         ({"window_frames": 10**9}, "window_frames"),
         ({"window_frames": 40.0}, "window_frames"),
         ({"hop_frames": 41}, "hop_frames"),
-        ({"mean": DATA["mean"][:-1]}, "mean should be 64 numbers, but is 63"),
+        ({"std": DATA["std"][:-1]}, "std should be 64 numbers, but is 63"),
         ({"std": [0.0, *DATA["std"][1:]]}, "std should be numbers above 0"),
         ({"std": [1e39, *DATA["std"][1:]]}, "std should be finite"),
-        ({"mean": ["1", *DATA["mean"][1:]]}, "mean should be a number"),
-        ({"mean": [10**400, *DATA["mean"][1:]]}, "mean should be a number"),
+        ({"std": ["1", *DATA["std"][1:]]}, "std should be a number"),
+        ({"std": [10**400, *DATA["std"][1:]]}, "std should be a number"),
+        ({"std_floor": 0}, "std_floor should be a number above 0"),
+        ({"format_version": 1}, "older edge-ser"),
         ({"temperature": 0}, "temperature"),
         ({"rejection_threshold": 1}, "rejection_threshold"),
         ({"features_digest": "0" * 64}, "features_digest"),
@@ -137,11 +139,21 @@ def test_writing_what_json_cannot_hold_is_refused() -> None:
 
 def test_normalise_is_float32() -> None:
     """Training, conversion and device share this; float64 in between would give other bits."""
-    raw = np.random.default_rng(0).normal(-30, 10, (5, 64)).astype(np.float32)
+    raw = np.random.default_rng(0).normal(-30, 10, (40, 64)).astype(np.float32)
     result = CONTRACT.normalise(raw)
     assert result.dtype == np.float32
-    mean, std = np.array(CONTRACT.mean, np.float32), np.array(CONTRACT.std, np.float32)
-    assert np.array_equal(result, (raw - mean) / std)
+    std = np.array(CONTRACT.std)
+    wanted = (raw - raw.mean(axis=0)) / (raw.std(axis=0) + CONTRACT.std_floor * std)
+    np.testing.assert_allclose(result, wanted, atol=1e-5)
+
+
+def test_a_microphones_level_and_colour_change_nothing() -> None:
+    """Decibels added to every frame alike are gone; silence is all zeros, and nothing divides."""
+    random = np.random.default_rng(0)
+    raw = random.normal(-30, 10, (40, 64)).astype(np.float32)
+    colour = random.normal(0, 20, 64).astype(np.float32)
+    np.testing.assert_allclose(CONTRACT.normalise(raw + colour), CONTRACT.normalise(raw), atol=1e-4)
+    assert not CONTRACT.normalise(np.full((40, 64), -100, np.float32)).any()
 
 
 def test_lengths_in_samples() -> None:
@@ -253,5 +265,5 @@ def test_a_zip_bomb_is_not_inflated(tmp_path: Path) -> None:
 
 def test_constructing_checks_too() -> None:
     """A writer must not be able to make what the reader refuses."""
-    with pytest.raises(EdgeSerError, match="mean"):
+    with pytest.raises(EdgeSerError, match="std"):
         tiny_contract(features=FeatureConfig(n_mfcc=20), golden=())

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from firmware_host.contract import METADATA_KEY, Contract, GoldenVector, embed_in_tflite
+from firmware_host.contract import (
+    FORMAT_VERSION,
+    METADATA_KEY,
+    Contract,
+    GoldenVector,
+    embed_in_tflite,
+)
 from firmware_host.features import FeatureConfig
 from firmware_host.golden import golden_features
 
@@ -21,14 +27,14 @@ def tiny_contract(**changes: Any) -> Contract:
     generator = np.random.default_rng(0)
     features = FeatureConfig()
     contract = Contract(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         name="tiny",
         labels=LABELS,
         window_frames=40,
         hop_frames=25,
         features=features,
-        mean=tuple(generator.normal(-30, 10, features.n_features).tolist()),
         std=tuple(generator.uniform(1, 20, features.n_features).tolist()),
+        std_floor=0.05,
         temperature=1.5,
         rejection_threshold=0.0,
         quantization={"weights": "float32"},
@@ -59,7 +65,7 @@ def weights(n_features: int = 64, n_labels: int = len(LABELS)) -> tuple[Any, Any
 def reference_logits(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
     """What both models compute, (n_labels,), for one window (window_frames, n_features)."""
     matrix, bias = weights()
-    logits: NDArray[np.float32] = matrix @ normalised.mean(axis=0, dtype=np.float32) + bias
+    logits: NDArray[np.float32] = matrix @ normalised.max(axis=0) + bias
     return logits
 
 
@@ -83,8 +89,8 @@ def write_onnx(
     matrix, bias = weights()
     nodes = [
         helper.make_node("Cast", ["features"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Gemm", ["mean", "matrix", "bias"], ["logits"], transB=1),
+        helper.make_node("ReduceMax", ["floats", "axes"], ["highest"], keepdims=0),
+        helper.make_node("Gemm", ["highest", "matrix", "bias"], ["logits"], transB=1),
     ]
     graph = helper.make_graph(
         nodes,
@@ -112,7 +118,7 @@ def write_tflite(path: Path, contract: Contract) -> Path:
 
 
 def tflite_bytes(contract: Contract) -> bytes:
-    """The bare flatbuffer: MEAN over time, FULLY_CONNECTED."""
+    """The bare flatbuffer: REDUCE_MAX over time, FULLY_CONNECTED."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -139,7 +145,7 @@ def tflite_bytes(contract: Contract) -> bytes:
 
     source = tensor("features", [1, contract.window_frames, n_features])
     axes = tensor("axes", [1], np.array([1], np.int32), schema.TensorType.INT32)
-    mean = tensor("mean", [1, n_features])
+    highest = tensor("highest", [1, n_features])
     kernel = tensor("matrix", [n_labels, n_features], matrix)
     offset = tensor("bias", [n_labels], bias)
     logits = tensor("logits", [1, n_labels])
@@ -151,16 +157,16 @@ def tflite_bytes(contract: Contract) -> bytes:
         return item
 
     model.operatorCodes = []
-    for builtin in (schema.BuiltinOperator.MEAN, schema.BuiltinOperator.FULLY_CONNECTED):
+    for builtin in (schema.BuiltinOperator.REDUCE_MAX, schema.BuiltinOperator.FULLY_CONNECTED):
         code = schema.OperatorCodeT()
         code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, 1
         model.operatorCodes.append(code)
     kinds = schema.BuiltinOptions
     graph.operators = [
-        operator(0, [source, axes], mean, schema.ReducerOptionsT(), kinds.ReducerOptions),
+        operator(0, [source, axes], highest, schema.ReducerOptionsT(), kinds.ReducerOptions),
         operator(
             1,
-            [mean, kernel, offset],
+            [highest, kernel, offset],
             logits,
             schema.FullyConnectedOptionsT(),
             kinds.FullyConnectedOptions,
