@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "edge-ser-small"
 CORPORA = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
 RECIPE = (
-    *("--teachers", "2", "--epochs", "60", "--fast"),
-    *("--noise", "0.5", "--min-snr", "2", "--narrow", "0.15", "--gain", "12"),
+    *("--teachers", "2", "--rehearse", "--epochs", "60", "--fast"),
+    *("--noise", "0.6", "--min-snr", "0", "--narrow", "0.15", "--gain", "12"),
 )
 """Of four corpora an epoch is long: 60 are as many steps as 227 of RAVDESS alone. It is to hear
 among other sounds, by any microphone."""

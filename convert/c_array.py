@@ -40,6 +40,7 @@ def c_header(graph: Graph, contract: Contract, model: bytes) -> str:
         "FEATURES_DIGEST": _string(features.digest()),
         "WINDOW_FRAMES": str(contract.window_frames),
         "WINDOW_HOP_FRAMES": str(contract.hop_frames),
+        "STD_FLOOR": _float(contract.normalisation.std_floor),
         "N_LABELS": str(len(contract.labels)),
         "TEMPERATURE": _float(contract.temperature),
         "REJECTION_THRESHOLD": _float(contract.rejection_threshold),
@@ -56,9 +57,10 @@ def c_header(graph: Graph, contract: Contract, model: bytes) -> str:
 /* A speech emotion recognition model for TensorFlow Lite Micro. Written by `edge-ser convert`.
  *
  * Input: int8 [1, EDGE_SER_WINDOW_FRAMES, EDGE_SER_N_FEATURES],
- *   round((feature - m) / (d + edge_ser_floor) / EDGE_SER_INPUT_SCALE)
- *   + EDGE_SER_INPUT_ZERO_POINT, limited to -128 to 127, where m is the mean and d the standard
- *   deviation (with EDGE_SER_WINDOW_FRAMES in the denominator) of that feature in this window.
+ *   round((feature - m) / d / EDGE_SER_INPUT_SCALE)
+ *   + EDGE_SER_INPUT_ZERO_POINT, limited to -128 to 127. Where edge_ser_by_window is 1, m is the
+ *   mean of that feature over the window, and d the square root of its mean squared distance from
+ *   m, plus EDGE_SER_STD_FLOOR * edge_ser_std; elsewhere they are edge_ser_mean and edge_ser_std.
  * Output: int8 [1, EDGE_SER_N_LABELS],
  *   logit = (output - EDGE_SER_OUTPUT_ZERO_POINT) * EDGE_SER_OUTPUT_SCALE, and
  *   probabilities = softmax(logits / EDGE_SER_TEMPERATURE).
@@ -79,7 +81,9 @@ extern "C" {{
 #endif
 
 /* Normalisation: one number a feature. */
-extern const float edge_ser_floor[EDGE_SER_N_FEATURES];
+extern const float edge_ser_mean[EDGE_SER_N_FEATURES];
+extern const float edge_ser_std[EDGE_SER_N_FEATURES];
+extern const unsigned char edge_ser_by_window[EDGE_SER_N_FEATURES];
 
 /* In the order of the logits. */
 extern const char *const edge_ser_labels[EDGE_SER_N_LABELS];
@@ -114,8 +118,16 @@ def c_source(header_name: str, contract: Contract, model: bytes) -> str:
 #define EDGE_SER_ALIGNED __attribute__((aligned({ALIGNMENT})))
 #endif
 
-const float edge_ser_floor[EDGE_SER_N_FEATURES] = {{
-{_lines(map(_float, contract.floor), NUMBERS_A_LINE)}
+const float edge_ser_mean[EDGE_SER_N_FEATURES] = {{
+{_lines(map(_float, contract.normalisation.mean), NUMBERS_A_LINE)}
+}};
+
+const float edge_ser_std[EDGE_SER_N_FEATURES] = {{
+{_lines(map(_float, contract.normalisation.std), NUMBERS_A_LINE)}
+}};
+
+const unsigned char edge_ser_by_window[EDGE_SER_N_FEATURES] = {{
+{_lines((str(int(one)) for one in contract.normalisation.by_window), BYTES_A_LINE)}
 }};
 
 const char *const edge_ser_labels[EDGE_SER_N_LABELS] = {{

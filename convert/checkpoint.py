@@ -7,7 +7,7 @@ every scale). Nothing is ever unpickled.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from convert.architecture import ModelConfig
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
 from firmware_host.files import write_whole
+from firmware_host.normalisation import Normalisation
 
 FORMAT_VERSION = 2
 METADATA_KEY = "edge_ser"
@@ -32,7 +33,7 @@ class Checkpoint:
         name: of the model; output files are called after it.
         model: sizes and switches.
         labels: emotion names, in the order of the logits.
-        features, window_frames, hop_frames, std, std_floor: what the network's input is.
+        features, window_frames, hop_frames, normalisation: what the network's input is.
         temperature, rejection_threshold: how logits become a decision.
         training: corpora, speakers held out, seed, versions, terms.
         scores: what it scored under which protocol.
@@ -46,8 +47,7 @@ class Checkpoint:
     features: FeatureConfig
     window_frames: int
     hop_frames: int
-    std: tuple[float, ...]
-    std_floor: float
+    normalisation: Normalisation
     temperature: float
     rejection_threshold: float
     training: Mapping[str, Any]
@@ -74,8 +74,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "features": checkpoint.features.to_dict(),
         "window_frames": checkpoint.window_frames,
         "hop_frames": checkpoint.hop_frames,
-        "std": list(checkpoint.std),
-        "std_floor": checkpoint.std_floor,
+        "normalisation": asdict(checkpoint.normalisation),
         "temperature": checkpoint.temperature,
         "rejection_threshold": checkpoint.rejection_threshold,
         "training": checkpoint.training,
@@ -124,6 +123,7 @@ def _checkpoint(data: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
             f"the checkpoint has format version {data['format_version']}, and this edge-ser "
             f"reads version {FORMAT_VERSION}: install the version that wrote it"
         )
+    normalised_by = data["normalisation"]
     return Checkpoint(
         name=str(data["name"]),
         model=ModelConfig.from_dict(data["model"]),
@@ -131,8 +131,12 @@ def _checkpoint(data: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
         features=FeatureConfig.from_dict(data["features"]),
         window_frames=int(data["window_frames"]),
         hop_frames=int(data["hop_frames"]),
-        std=tuple(map(float, data["std"])),
-        std_floor=float(data["std_floor"]),
+        normalisation=Normalisation(
+            mean=tuple(map(float, normalised_by["mean"])),
+            std=tuple(map(float, normalised_by["std"])),
+            by_window=tuple(map(bool, normalised_by["by_window"])),
+            std_floor=float(normalised_by["std_floor"]),
+        ),
         temperature=float(data["temperature"]),
         rejection_threshold=float(data["rejection_threshold"]),
         training=dict(data["training"]),

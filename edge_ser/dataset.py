@@ -23,9 +23,9 @@ from torch import Tensor
 from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
 from edge_ser.corpora.clip import Clip
 from firmware_host.audio import read_audio, resample
-from firmware_host.contract import STD_FLOOR
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig, extract
+from firmware_host.normalisation import Normalisation
 
 Float16 = NDArray[np.float16]
 STORED_KINDS = ("log_mel", "rms", "zcr")
@@ -152,7 +152,7 @@ class TrainingBatches:
         clips: Sequence[ClipFeatures],
         features: FeatureConfig,
         window_frames: int,
-        std: Tensor,
+        normalisation: Normalisation,
         augment: AugmentConfig,
         batch_size: int,
         seed: int,
@@ -160,7 +160,7 @@ class TrainingBatches:
         if not clips:
             raise EdgeSerError("there are no training clips: choose other corpora or folds")
         self.features = features
-        self.std, self.batch_size, self.seed = std, batch_size, seed
+        self.normalisation, self.batch_size, self.seed = normalisation, batch_size, seed
         self.augment = augment
         self._augmenter = FeatureAugmenter(augment, features)
         self._shelf = _Shelf(clips, features, window_frames)
@@ -188,7 +188,7 @@ class TrainingBatches:
         both._undisturbed = FeatureAugmenter(self.augment.undisturbed, self.features)
         if others is not None:
             both._others = others.for_pupil()
-            both._others.std = self.std
+            both._others.normalisation = self.normalisation
         return both
 
     def alone(self) -> "TrainingBatches":
@@ -236,7 +236,7 @@ class TrainingBatches:
             yield Batch(mixed[0], labels, labels[other], share, *mixed[1:])
 
     def _inputs(self, stored: Tensor) -> Tensor:
-        return normalise(add_cepstra(stored, self.features), self.std)
+        return normalise(add_cepstra(stored, self.features), self.normalisation)
 
 
 class _Shelf:
@@ -274,34 +274,30 @@ def silence(features: FeatureConfig) -> Tensor:
     return torch.from_numpy(extract(np.zeros(features.frame_length, np.float32), stored))
 
 
-def deviations(clips: Sequence[ClipFeatures], features: FeatureConfig) -> Tensor:
-    """Standard deviation of each feature over the frames of the recordings.
-
-    Shape:
-        - returns: (n_features,), float32; none is zero
-    """
+def normalisation_of(clips: Sequence[ClipFeatures], features: FeatureConfig) -> Normalisation:
+    """By mean and standard deviation of each feature over the frames of the recordings."""
     total, squares, count = torch.zeros(()), torch.zeros(()), 0
     for clip in clips:
         frames = add_cepstra(torch.from_numpy(clip.copies[0]).float(), features).double()
         total = total + frames.sum(dim=0)
         squares = squares + frames.square().sum(dim=0)
         count += len(frames)
-    variance = squares / count - (total / count).square()
-    return variance.clamp(min=1e-6).sqrt().float()
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
+    return Normalisation.of(features, tuple(mean.float().tolist()), tuple(std.float().tolist()))
 
 
-def normalise(windows: Tensor, std: Tensor) -> Tensor:
-    """What `Contract.normalise` makes of each of these windows.
-
-    Args:
-        std: what `deviations` says.
+def normalise(windows: Tensor, normalisation: Normalisation) -> Tensor:
+    """What `Normalisation` itself makes of each of these windows.
 
     Shape:
         - windows, returns: (n, window_frames, n_features)
     """
-    centred = windows - windows.mean(dim=1, keepdim=True)
-    deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
-    return centred / (deviation + STD_FLOOR * std)
+    std, by_window = torch.tensor(normalisation.std), torch.tensor(normalisation.by_window)
+    own = windows.mean(dim=1, keepdim=True)
+    deviation = (windows - own).square().mean(dim=1, keepdim=True).sqrt()
+    centred = windows - torch.where(by_window, own, torch.tensor(normalisation.mean))
+    return centred / torch.where(by_window, deviation + normalisation.std_floor * std, std)
 
 
 def recognition_windows(

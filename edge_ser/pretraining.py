@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from edge_ser.corpora.clip import Clip
-from edge_ser.dataset import ReadClips, TrainingBatches, deviations
+from edge_ser.dataset import ReadClips, TrainingBatches, normalisation_of
 from edge_ser.folders import locked
 from edge_ser.heads import Heads, own_heads
 from edge_ser.run_state import open_run
@@ -62,7 +62,7 @@ class Pretraining:
         read = self.read(
             clips, rows, config.features, config.augment, config.seed, 0, self.jobs, self.on_read
         )
-        return batches_of(read, config, deviations(read, config.features))
+        return batches_of(read, config, normalisation_of(read, config.features))
 
     def starts(self, configs: Mapping[str, TrainConfig]) -> dict[str, dict[str, Tensor]]:
         """What networks of these settings start from: everything below their output layers.

@@ -23,7 +23,7 @@ from convert.checkpoint import Checkpoint, write_checkpoint
 from edge_ser.dataset import (
     ClipFeatures,
     ReadClips,
-    deviations,
+    normalisation_of,
     normalise,
     read_clips,
     recognition_windows,
@@ -34,8 +34,9 @@ from edge_ser.pretraining import OUTPUT, Pretraining
 from edge_ser.run_state import open_run
 from edge_ser.trainer import OnEpoch, Result, TrainConfig, Trainer, batches_of, named, plain
 from edge_ser.validation import Validation
-from firmware_host.contract import MAX_LABEL_LENGTH, STD_FLOOR
+from firmware_host.contract import MAX_LABEL_LENGTH
 from firmware_host.errors import EdgeSerError
+from firmware_host.normalisation import Normalisation
 
 MODEL, PRETRAINED = "the model", "pretraining"
 """What the network that is deployed is called in reports, and the folder of pretrained ones."""
@@ -110,10 +111,10 @@ def train(
         open_run(teachers_in, same)
     rows = Heads(heads)
     clips, validation_clips, also_heard = _read(split, rows, config, jobs, on_read, read)
-    std = deviations(clips, config.features)
+    normalisation = normalisation_of(clips, config.features)
 
-    batches = batches_of(clips, config, std)
-    validation = _validation(rows, validation_clips, config, std)
+    batches = batches_of(clips, config, normalisation)
+    validation = _validation(rows, validation_clips, config, normalisation)
     pretraining = Pretraining(
         split.pretraining,
         config,
@@ -149,7 +150,7 @@ def train(
         others = pretraining.batches if split.pretraining else None
 
         def pupil(of: list[ClipFeatures], folder: Path, report: OnEpoch) -> Result:
-            heard = batches_of(of, config, std).for_pupil(others)
+            heard = batches_of(of, config, normalisation).for_pupil(others)
             return Trainer(
                 config, rows, heard, None, folder, device, report, teachers, start
             ).run_stages()
@@ -182,8 +183,7 @@ def train(
             features=config.features,
             window_frames=config.window_frames,
             hop_frames=config.hop_frames,
-            std=tuple(map(float, std)),
-            std_floor=STD_FLOOR,
+            normalisation=normalisation,
             temperature=decisions[number].temperature,
             rejection_threshold=decisions[number].threshold,
             training={**training, "label_of": dict(head.label_of)},
@@ -218,12 +218,13 @@ def _names(name: str, heads: Sequence[Head]) -> list[str]:
 
 
 def _validation(
-    heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, std: Tensor
+    heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, normalisation: Normalisation
 ) -> Validation:
     """These clips, as a device hears them."""
     windows = [
         normalise(
-            recognition_windows(c, config.features, config.window_frames, config.hop_frames), std
+            recognition_windows(c, config.features, config.window_frames, config.hop_frames),
+            normalisation,
         )
         for c in clips
     ]

@@ -31,6 +31,7 @@ from edge_ser.run_state import RunState, pack, read_state, restore, write_state
 from edge_ser.validation import Validation
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
+from firmware_host.normalisation import Normalisation
 
 LOG_FILE = "log.jsonl"
 TEACHER = "float/"  # under which the float network stands in the state of the second stage
@@ -336,13 +337,15 @@ class Trainer:
         return uar
 
 
-def batches_of(clips: Sequence[ClipFeatures], config: TrainConfig, std: Tensor) -> TrainingBatches:
+def batches_of(
+    clips: Sequence[ClipFeatures], config: TrainConfig, normalisation: Normalisation
+) -> TrainingBatches:
     """What a training with these settings sees of these clips."""
     return TrainingBatches(
         clips,
         config.features,
         config.window_frames,
-        std,
+        normalisation,
         config.augment,
         config.batch_size,
         config.seed,

@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,10 +22,9 @@ from numpy.typing import NDArray
 
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig
+from firmware_host.normalisation import Normalisation
 
 FORMAT_VERSION = 2
-STD_FLOOR = 0.05
-"""Of a feature's deviation in training, what is added to that in a window: silence stays small."""
 METADATA_KEY = "edge_ser_contract"
 TFLITE_ENTRY = f"{METADATA_KEY}.json"
 
@@ -65,8 +63,7 @@ class Contract:
         window_frames: frames that the model sees at once.
         hop_frames: frames from one window to the next in a stream.
         features: every constant of the features.
-        std: of each feature in training, by which `normalise` knows how little a window can vary.
-        std_floor: which share of that it adds to the deviations in a window.
+        normalisation: of the features.
         temperature: probabilities are softmax(logits / temperature).
         rejection_threshold: a highest probability below it means "uncertain"; 0 rejects nothing.
         quantization: what was quantised and how.
@@ -84,8 +81,7 @@ class Contract:
     window_frames: int
     hop_frames: int
     features: FeatureConfig
-    std: tuple[float, ...]
-    std_floor: float
+    normalisation: Normalisation
     temperature: float
     rejection_threshold: float
     quantization: Mapping[str, Any]
@@ -117,9 +113,13 @@ class Contract:
             "1 to window_frames",
             self.hop_frames,
         )
-        _check_numbers(self.std, n_features, "std")
-        _check(min(self.std) > 0, "std", "numbers above 0", min(self.std))
-        _check(0 < self.std_floor < math.inf, "std_floor", "a number above 0", self.std_floor)
+        how = self.normalisation
+        _check_numbers(how.mean, n_features, "mean")
+        _check_numbers(how.std, n_features, "std")
+        _check(min(how.std) > 0, "std", "numbers above 0", min(how.std))
+        _check(0 < how.std_floor < math.inf, "std_floor", "a number above 0", how.std_floor)
+        given = len(how.by_window)
+        _check(given == n_features, "by_window", f"{n_features} truth values", f"{given} of them")
         _check(0 < self.temperature < math.inf, "temperature", "a number above 0", self.temperature)
         _check(
             0 <= self.rejection_threshold < 1,
@@ -152,29 +152,16 @@ class Contract:
         return self.hop_frames * self.features.hop_length
 
     def normalise(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(features - their mean) / (their deviation + floor) in float32: what the model hears.
-
-        Mean and deviation of each feature are those of this window, so that a microphone's
-        level and colour say nothing, and a noise that fills the pauses says less. Nothing
-        outside the window takes part. Source: Viikki and Laurila, "Cepstral domain segmental
-        feature vector normalization for noise robust speech recognition" (Speech Communication
-        25, 1998).
+        """What the model is given of a window's features.
 
         Shape:
             - window, returns: (window_frames, n_features), float32
         """
-        centred: NDArray[np.float32] = window - window.mean(axis=0)
-        deviation = np.sqrt(np.square(centred).mean(axis=0))
-        return centred / (deviation + self.floor)
+        return self.normalisation(window)
 
     def by_label(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
         """Probabilities in the order of the labels, (n_labels,), as plain numbers by name."""
         return dict(zip(self.labels, probabilities.tolist(), strict=True))
-
-    @cached_property
-    def floor(self) -> NDArray[np.float32]:
-        """What `normalise` adds to the deviations in a window. Shape: (n_features,)."""
-        return np.asarray(self.std, np.float32) * np.float32(self.std_floor)
 
     def to_json(self) -> str:
         """The contract as the JSON text that goes into a model file.
@@ -185,6 +172,7 @@ class Contract:
         data = {field.name: getattr(self, field.name) for field in fields(self)}
         data["features"] = self.features.to_dict()
         data["features_digest"] = self.features.digest()
+        data["normalisation"] = asdict(self.normalisation)
         data["golden"] = [asdict(vector) for vector in self.golden]
         try:
             return json.dumps(data, allow_nan=False, separators=(",", ":"))
@@ -225,8 +213,7 @@ class Contract:
             window_frames=_integer(_get(data, "window_frames"), "window_frames"),
             hop_frames=_integer(_get(data, "hop_frames"), "hop_frames"),
             features=features,
-            std=_numbers(_get(data, "std"), "std"),
-            std_floor=_number(_get(data, "std_floor"), "std_floor"),
+            normalisation=_normalisation(_get(data, "normalisation")),
             temperature=_number(_get(data, "temperature"), "temperature"),
             rejection_threshold=_number(_get(data, "rejection_threshold"), "rejection_threshold"),
             quantization=_mapping(_get(data, "quantization"), "quantization"),
@@ -469,6 +456,23 @@ def _number(value: Any, name: str) -> float:
 
 def _numbers(value: Any, name: str) -> tuple[float, ...]:
     return tuple(_number(item, name) for item in _list(value, name))
+
+
+def _truth(value: Any, name: str) -> bool:
+    _check(isinstance(value, bool), name, "true or false", value)
+    return bool(value)
+
+
+def _normalisation(value: Any) -> Normalisation:
+    data = _mapping(value, "normalisation")
+    return Normalisation(
+        mean=_numbers(_get(data, "mean"), "mean"),
+        std=_numbers(_get(data, "std"), "std"),
+        by_window=tuple(
+            _truth(v, "by_window") for v in _list(_get(data, "by_window"), "by_window")
+        ),
+        std_floor=_number(_get(data, "std_floor"), "std_floor"),
+    )
 
 
 def _golden(value: Any) -> GoldenVector:

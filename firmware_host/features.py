@@ -74,10 +74,15 @@ class FeatureConfig:
         check(bool(known) and known == self.kinds, f"kinds out of {KINDS}, in that order")
 
     @property
+    def kind_of_each(self) -> tuple[str, ...]:
+        """Of which kind each number of a frame is."""
+        sizes = {"log_mel": self.n_mels, "mfcc": self.n_mfcc, "rms": 1, "zcr": 1}
+        return tuple(kind for kind in self.kinds for _ in range(sizes[kind]))
+
+    @property
     def n_features(self) -> int:
         """Numbers per frame."""
-        sizes = {"log_mel": self.n_mels, "mfcc": self.n_mfcc, "rms": 1, "zcr": 1}
-        return sum(sizes[kind] for kind in self.kinds)
+        return len(self.kind_of_each)
 
     def samples_for(self, n_frames: int) -> int:
         """Samples that make exactly `n_frames` frames."""

@@ -146,7 +146,7 @@ def recognise(
     together: dict[object, list[int]] = {}
     for index, (path, _) in enumerate(models):
         c = read_contract(path)
-        same = (c.features.digest(), c.std, c.std_floor, c.window_frames, c.hop_frames)
+        same = (c.features.digest(), c.normalisation, c.window_frames, c.hop_frames)
         together.setdefault((same, tuple(clips[index])), []).append(index)
     work = [
         (members, path)

@@ -45,7 +45,7 @@ def hear(
     recognizers = [EmotionRecognizer(path) for path in models]
     first = recognizers[0].contract
     inputs = {
-        (c.features.digest(), c.std, c.std_floor, c.window_frames, c.hop_frames)
+        (c.features.digest(), c.normalisation, c.window_frames, c.hop_frames)
         for c in (one.contract for one in recognizers)
     }
     if len(inputs) > 1:

@@ -20,6 +20,7 @@ from edge_ser.outcomes import make_outcomes
 from firmware_host.audio import read_audio
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig, extract
+from firmware_host.normalisation import Normalisation
 from firmware_host.recognizer import EmotionRecognizer
 from robustness import (
     CLEAN,
@@ -55,7 +56,11 @@ def models(checkpoint: Checkpoint, data: Path, tmp_path_factory: pytest.TempPath
     named = replace(
         checkpoint,
         name="hear-me",
-        std=tuple(map(float, frames.std(axis=0) + 1e-3)),
+        normalisation=Normalisation.of(
+            FeatureConfig(),
+            tuple(map(float, frames.mean(axis=0))),
+            tuple(map(float, frames.std(axis=0) + 1e-3)),
+        ),
         training=TRAINED,
     )
     write_checkpoint(folder / "hear-me.safetensors", named)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convert.build import build_graph
@@ -15,6 +16,7 @@ from convert.checkpoint import Checkpoint
 from convert.pipeline import contract_of, encode
 from convert.targets import MICRO
 from firmware_host.contract import Contract
+from firmware_host.normalisation import Normalisation
 
 DIALECTS = {
     "C99": ("cc", "-std=c99"),
@@ -31,13 +33,15 @@ int main(void) {
     fprintf(stderr, "%d %d %d %d %d %d %d %d\n", EDGE_SER_SAMPLE_RATE, EDGE_SER_FRAME_LENGTH,
             EDGE_SER_HOP_LENGTH, EDGE_SER_WINDOW_FRAMES, EDGE_SER_N_FEATURES, EDGE_SER_N_MELS,
             EDGE_SER_N_MFCC, EDGE_SER_CONTRACT_VERSION);
-    fprintf(stderr, "%.9g %.9g %.9g\n", EDGE_SER_FMIN, EDGE_SER_FMAX, EDGE_SER_LOG_FLOOR);
+    fprintf(stderr, "%.9g %.9g %.9g %.9g\n", EDGE_SER_FMIN, EDGE_SER_FMAX, EDGE_SER_LOG_FLOOR,
+            EDGE_SER_STD_FLOOR);
     fprintf(stderr, "%.9g %d %.9g %d\n", EDGE_SER_INPUT_SCALE, EDGE_SER_INPUT_ZERO_POINT,
             EDGE_SER_OUTPUT_SCALE, EDGE_SER_OUTPUT_ZERO_POINT);
     fprintf(stderr, "%d\n", (int)((size_t)edge_ser_model % 16));
     for (i = 0; i < EDGE_SER_N_LABELS; i++) fprintf(stderr, "%s\n", edge_ser_labels[i]);
     for (i = 0; i < EDGE_SER_N_FEATURES; i++)
-        fprintf(stderr, "%.9g\n", edge_ser_floor[i]);
+        fprintf(stderr, "%.9g %.9g %d\n", edge_ser_mean[i], edge_ser_std[i],
+                edge_ser_by_window[i]);
     return 0;
 }
 """
@@ -48,7 +52,11 @@ def contract_and_file(checkpoint: Checkpoint) -> tuple[Contract, bytes]:
     trained = replace(
         checkpoint,
         labels=ODD_LABELS,
-        std=tuple(1 + i / 7 for i in range(64)),
+        normalisation=Normalisation.of(
+            checkpoint.features,
+            mean=tuple(0.1 * i - 3 for i in range(64)),
+            std=tuple(1 + i / 7 for i in range(64)),
+        ),
     )
     graph = build_graph(trained, quantised=True, target=MICRO)
     contract = contract_of(trained, graph)
@@ -81,11 +89,12 @@ def test_a_program_that_includes_it_has_the_file_and_the_contract(
     assert source and logits
     assert lines[0] == "16000 400 160 320 64 40 22 2"
     assert [float(x) for x in lines[1].split()] == pytest.approx(
-        [features.fmin, features.fmax, features.log_floor]
+        [features.fmin, features.fmax, features.log_floor, contract.normalisation.std_floor]
     )
     grids = [source.scale, source.zero_point, logits.scale, logits.zero_point]
     assert [float(x) for x in lines[2].split()] == pytest.approx(grids, rel=1e-8)
     assert lines[3] == "0"  # aligned
     assert tuple(lines[4:11]) == ODD_LABELS
-    floor = [contract.std_floor * std for std in contract.std]
-    assert [float(line) for line in lines[11:]] == pytest.approx(floor, rel=1e-6)
+    how = contract.normalisation
+    given = np.array([line.split() for line in lines[11:]], np.float64)
+    np.testing.assert_allclose(given.T, [how.mean, how.std, how.by_window], rtol=1e-7)

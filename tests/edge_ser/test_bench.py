@@ -35,6 +35,7 @@ from firmware_host import EmotionRecognizer, read_contract
 from firmware_host.audio import resample
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig, extract
+from firmware_host.normalisation import Normalisation
 
 TEST_ACTORS = get_fold("RAVDESS", 1).test_speakers
 TRAINING_ACTOR = "01"
@@ -79,13 +80,14 @@ def trained() -> Checkpoint:
     windows = np.stack(
         [extract(resample(s.astype(np.float32), RATE), features)[:WINDOW] for s in sounds]
     )
-    std = torch.from_numpy(windows.std(axis=(0, 1)))
+    mean, std = (f(windows, axis=(0, 1)).tolist() for f in (np.mean, np.std))
+    normalisation = Normalisation.of(features, tuple(mean), tuple(std))
     torch.manual_seed(0)
-    batch = normalise(torch.from_numpy(windows), std)
+    batch = normalise(torch.from_numpy(windows), normalisation)
     return replace(
         untrained_checkpoint(EmotionNet(ModelConfig()), batch, centred=True),
         name="bench-me",
-        std=tuple(map(float, std)),
+        normalisation=normalisation,
         training=TRAINED,
     )
 

@@ -16,7 +16,7 @@ from edge_ser.dataset import (
     STORED_KINDS,
     ClipFeatures,
     TrainingBatches,
-    deviations,
+    normalisation_of,
     normalise,
     read_clips,
     recognition_windows,
@@ -65,7 +65,7 @@ def test_validation_windows_are_the_runtimes(tmp_path: Path) -> None:
 def test_training_normalises_as_the_device_does() -> None:
     contract = tiny_contract()
     raw = np.random.default_rng(0).normal(-30, 10, (3, 40, 64)).astype(np.float32)
-    ours = normalise(torch.from_numpy(raw), torch.tensor(contract.std))
+    ours = normalise(torch.from_numpy(raw), contract.normalisation)
     wanted = np.stack([contract.normalise(window) for window in raw])
     np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-5)
 
@@ -73,10 +73,10 @@ def test_training_normalises_as_the_device_does() -> None:
 def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
     augment = AugmentConfig(copies=1)
     read = read_clips(clips, [0, 1, 2] * 4, FEATURES, augment)
-    std = deviations(read, FEATURES)
+    normalisation = normalisation_of(read, FEATURES)
 
     def make(seed: int) -> TrainingBatches:
-        return TrainingBatches(read, FEATURES, WINDOW, std, augment, 4, seed)
+        return TrainingBatches(read, FEATURES, WINDOW, normalisation, augment, 4, seed)
 
     first, again = list(make(0).epoch(3)), list(make(0).epoch(3))
     for one, other in zip(first, again, strict=True):
@@ -92,10 +92,11 @@ def test_what_teachers_are_asked_about_comes_beside_and_changes_no_label(
     quiet = AugmentConfig(copies=1, mixup=0.0, time_masks=0, mel_masks=0, max_gain_db=0.0)
     noisy = replace(quiet, surroundings=SurroundingsConfig(noise_share=1.0, band_share=0.0))
     read = read_clips(clips, [0, 1, 2] * 4, FEATURES, noisy)
-    std = deviations(read, FEATURES)
+    normalisation = normalisation_of(read, FEATURES)
 
-    def make(some: list[ClipFeatures], augment: AugmentConfig, floors: float) -> TrainingBatches:
-        return TrainingBatches(some, FEATURES, WINDOW, floors * std, augment, 2, 0)
+    def make(some: list[ClipFeatures], augment: AugmentConfig, floor: float) -> TrainingBatches:
+        own = replace(normalisation, std_floor=floor)
+        return TrainingBatches(some, FEATURES, WINDOW, own, augment, 2, 0)
 
     alone = make(read, noisy, 1.0)
     plain = list(alone.epoch(0))

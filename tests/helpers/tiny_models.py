@@ -17,6 +17,7 @@ from firmware_host.contract import (
 )
 from firmware_host.features import FeatureConfig
 from firmware_host.golden import golden_features
+from firmware_host.normalisation import Normalisation
 
 LABELS = ("neutral", "happy", "sad", "angry")
 GOLDEN_ROWS = (0, 20, 39)
@@ -33,8 +34,11 @@ def tiny_contract(**changes: Any) -> Contract:
         window_frames=40,
         hop_frames=25,
         features=features,
-        std=tuple(generator.uniform(1, 20, features.n_features).tolist()),
-        std_floor=0.05,
+        normalisation=Normalisation.of(
+            features,
+            mean=tuple(generator.normal(-30, 10, features.n_features).tolist()),
+            std=tuple(generator.uniform(1, 20, features.n_features).tolist()),
+        ),
         temperature=1.5,
         rejection_threshold=0.0,
         quantization={"weights": "float32"},

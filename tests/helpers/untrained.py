@@ -8,6 +8,7 @@ from edge_ser.emotions import SEVEN_EMOTIONS
 from edge_ser.model import EmotionNet
 from edge_ser.qat import QuantizedEmotionNet, fold
 from firmware_host.features import FeatureConfig
+from firmware_host.normalisation import Normalisation
 
 SPREAD = 20.0
 """Untrained logits lie close together: so much wider apart, labels mean something."""
@@ -29,16 +30,15 @@ def untrained_checkpoint(net: EmotionNet, batch: torch.Tensor, centred: bool = F
     tensors = fold(net)
     quantised = QuantizedEmotionNet(net.config, tensors).eval()
     quantised.calibrate([batch])
-    n_features = net.config.n_features
+    features, n_features = FeatureConfig(), net.config.n_features
     return Checkpoint(
         name="untrained",
         model=net.config,
         labels=SEVEN_EMOTIONS,
-        features=FeatureConfig(),
+        features=features,
         window_frames=320,
         hop_frames=25,
-        std=(1.0,) * n_features,
-        std_floor=0.05,
+        normalisation=Normalisation.of(features, (0.0,) * n_features, (1.0,) * n_features),
         temperature=1.0,
         rejection_threshold=0.0,
         training={"corpora": []},
