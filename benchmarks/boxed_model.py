@@ -20,12 +20,12 @@ from typing import Any
 
 from convert.checkpoint import read_checkpoint, write_checkpoint
 from convert.pipeline import boxed_checkpoint
+from edge_ser.evaluation.protocols import FOUR_CORPORA
 from edge_ser.metrics import percent
 from firmware_host.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "edge-ser-small"
-CORPORA = ("RAVDESS", "EmoDB", "BanglaSER", "TESS")
 RECIPE = (
     *("--teachers", "2", "--rehearse", "--epochs", "60", "--fast"),
     *("--noise", "0.6", "--min-snr", "0", "--narrow", "0.15", "--gain", "12"),
@@ -47,7 +47,7 @@ def main() -> None:
     if given.data is None:
         parser.error("give --data DIR, or set EDGE_SER_CORPORA")
     run, box = ROOT / "runs" / NAME, boxed_checkpoint().parent
-    corpora = [word for name in CORPORA for word in ("--corpus", name)]
+    corpora = [word for name in FOUR_CORPORA for word in ("--corpus", name)]
     edge_ser("train", "--data", given.data, *corpora, *RECIPE, "--name", NAME, "-o", run)
 
     trained = run / f"{NAME}.safetensors"
