@@ -21,6 +21,9 @@ SMALLEST_POWER = 1e-12
 SLOPE_DB = (-1.0, 7.0)  # a noise's spectrum falls by so much an octave
 BUMPS, BUMP_DB = 6, 4.0  # places over the mel bands, and deviation of what stands out there
 SWELLS, SWELL_DB = 9, 4.0  # places over a window, and largest deviation of a noise's level there
+BURSTS, BURST_SHARE = 6, 0.4  # of something that clatters in a window, at most; noises that do
+BURST_FRAMES, BURST_DB = (3.0, 60.0), (5.0, 25.0)  # how long, and how far they stand out
+ENDING_SHARE = 0.5  # of the windows with a short recording, noise that ends where that does
 WINDOW_HZ = 60.0  # effective width of a Hann window of 25 ms: narrower bands all fluctuate alike
 FLUCTUATION_DB = 5.6  # deviation in dB of the power of Gaussian noise in one such width
 VOICES = 4  # that talk at once
@@ -68,6 +71,8 @@ class Surroundings:
         self._centres = (shares * hz[:, None]).sum(dim=0).float()
         lag = torch.cos(2 * torch.pi * hz / features.sample_rate)
         self._autocorrelation = (shares * lag[:, None]).sum(dim=0).float()
+        silent = torch.full((features.n_mels,), features.log_floor)
+        self._silent = 1.01 * float(self._whole(silent))  # a little more: it is stored in float16
         self._fluctuation_db = FLUCTUATION_DB / (self._widths / WINDOW_HZ).clamp(min=1.0).sqrt()
 
     def __call__(self, stored: Tensor, generator: torch.Generator) -> Tensor:
@@ -139,7 +144,10 @@ class Surroundings:
         sound[voices] = _power(batch[who][..., : self.n_mels]).mean(dim=1)
         sound[~voices] = self._noise(power[~voices].shape, generator)
         gain = speech * _power(-snr_db) / self._whole(sound).mean(dim=1)
-        return sound * gain[:, None, None]
+        # A file is followed by silence, and a room goes on.
+        ends = torch.rand(windows, generator=generator) < ENDING_SHARE
+        outside = (whole <= self._silent) & ends[:, None]
+        return torch.where(outside[:, :, None], 0.0, sound * gain[:, None, None])
 
     def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Noises of random colour that swell and fade. Shape: (batch, frames, n_mels)."""
@@ -149,6 +157,7 @@ class Surroundings:
         colour = colour + BUMP_DB * _curve(batch, BUMPS, n_mels, generator)
         swell = _uniform(batch, 0.0, SWELL_DB, generator)[:, None]
         swell = swell * _curve(batch, SWELLS, frames, generator)
+        swell = swell + _bursts(batch, frames, generator)
         db = colour[:, None, :] + swell[:, :, None]
         db = db + self._fluctuation_db * torch.randn(shape, generator=generator)
         return _power(db)
@@ -169,6 +178,20 @@ def _power(db: Tensor) -> Tensor:
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def _bursts(batch: int, frames: int, generator: torch.Generator) -> Tensor:
+    """How far the level of what clatters stands out, in dB. Shape: (batch, frames)."""
+    shape = (batch, BURSTS, 1)
+    clatters = torch.rand(batch, 1, 1, generator=generator) < BURST_SHARE
+    there = clatters & (torch.rand(shape, generator=generator) < 0.5)
+    start = torch.rand(shape, generator=generator) * frames
+    low, high = BURST_FRAMES
+    length = low + (high - low) * torch.rand(shape, generator=generator)
+    low, high = BURST_DB
+    height_db = low + (high - low) * torch.rand(shape, generator=generator)
+    since = torch.arange(frames) - start
+    return ((there & (since >= 0) & (since < length)) * height_db).amax(dim=1)
 
 
 def _curve(batch: int, places: int, length: int, generator: torch.Generator) -> Tensor:
