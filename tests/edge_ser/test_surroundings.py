@@ -86,7 +86,8 @@ def test_nothing_happens_where_nothing_is_asked_for(voice: Float32) -> None:
 def test_every_window_hears_its_own_noise_as_loud_as_asked(voice: Float32) -> None:
     config = SurroundingsConfig(1.0, 0.0, min_snr_db=10.0, max_snr_db=10.0, band_share=0.0)
     surroundings = Surroundings(config, FEATURES)
-    windows = stored(voice).repeat(64, 1, 1)
+    nowhere_silent = voice + 1e-4 * coloured_noise(voice.size, 0.0, 3)
+    windows = stored(nowhere_silent).repeat(64, 1, 1)
     got = surroundings(windows, torch.Generator().manual_seed(0))
     assert len({round(float(v), 3) for v in got[:, 0, 0]}) > 32
     level, clean = got[..., LEVEL].square(), windows[..., LEVEL].square()
@@ -103,3 +104,24 @@ def test_silence_stays_finite_in_any_surroundings() -> None:
     got = Surroundings(config, FEATURES)(windows, torch.Generator().manual_seed(0))
     assert got.isfinite().all()
     assert (got[..., CROSSINGS] >= 0).all() and (got[..., CROSSINGS] <= 1).all()
+
+
+def test_noise_ends_with_the_recording_or_goes_on(voice: Float32) -> None:
+    """A short recording stands in silence: a file's noise ends there, a room's does not."""
+    config = SurroundingsConfig(1.0, 0.0, min_snr_db=10.0, max_snr_db=10.0, band_share=0.0)
+    windows = stored(np.pad(voice, (0, RATE_HZ))).repeat(64, 1, 1)
+    got = Surroundings(config, FEATURES)(windows, torch.Generator().manual_seed(0))
+    after = slice(voice.size // FEATURES.hop_length + 1, None)
+    silent = (got[:, after, :N_MELS] == windows[:, after, :N_MELS]).all(dim=(1, 2))
+    loud = (got[:, after, LEVEL] > 1e-5).all(dim=1)
+    assert 16 <= silent.sum() <= 48 and (silent ^ loud).all()
+
+
+def test_some_noises_clatter(voice: Float32) -> None:
+    """What stands out in one of them lasts for some frames; most noises only swell."""
+    config = SurroundingsConfig(1.0, 0.0, min_snr_db=0.0, max_snr_db=0.0, band_share=0.0)
+    windows = stored(1e-3 * voice / np.abs(voice).max()).repeat(64, 1, 1)
+    got = Surroundings(config, FEATURES)(windows, torch.Generator().manual_seed(0))
+    level_db = 20.0 * torch.log10(got[..., LEVEL])
+    crest_db = level_db.amax(dim=1) - level_db.median(dim=1).values
+    assert 8 <= (crest_db > 15.0).sum() <= 40
