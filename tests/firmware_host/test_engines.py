@@ -123,7 +123,7 @@ def test_a_damaged_model_ends_in_a_sentence(tflite: bool, models: Models, tmp_pa
     if tflite:
         data[:4] = b"\xff" * 4  # where the root table is
     else:
-        data = data.replace(b"ReduceMean", b"NoSuchNode")
+        data = data.replace(b"ReduceMax", b"NoSuchOne")
     path = tmp_path / "damaged"
     path.write_bytes(data)
     with pytest.raises(EdgeSerError, match="no engine could load this model") as caught:
