@@ -21,9 +21,8 @@ SMALLEST_POWER = 1e-12
 SLOPE_DB = (-1.0, 7.0)  # a noise's spectrum falls by so much an octave
 BUMPS, BUMP_DB = 6, 4.0  # places over the mel bands, and deviation of what stands out there
 SWELLS, SWELL_DB = 9, 4.0  # places over a window, and largest deviation of a noise's level there
-BURSTS, BURST_SHARE = 6, 0.4  # of something that clatters in a window, at most; noises that do
+BURSTS = 6  # of something that clatters in a window, at most
 BURST_FRAMES, BURST_DB = (3.0, 60.0), (5.0, 25.0)  # how long, and how far they stand out
-ENDING_SHARE = 0.5  # of the windows with a short recording, noise that ends where that does
 WINDOW_HZ = 60.0  # effective width of a Hann window of 25 ms: narrower bands all fluctuate alike
 FLUCTUATION_DB = 5.6  # deviation in dB of the power of Gaussian noise in one such width
 VOICES = 4  # that talk at once
@@ -41,6 +40,9 @@ class SurroundingsConfig:
         voices_share: of those, with other speakers instead of noise.
         min_snr_db, max_snr_db: of active speech over it.
         band_share: of the windows, from a narrower band than 0 to 8 kHz.
+        clatter_share: of the noises, those out of which something stands for a moment.
+        ending_share: of noise and voices, what ends where a short recording does, as in a file:
+            silence follows it, where a room goes on.
 
     The defaults are mild. Shares of 0.4 and 0.2 with levels from 0 dB recognised clean clips of
     validation speakers worse after the same number of epochs, by 4 to 7 points.
@@ -51,6 +53,8 @@ class SurroundingsConfig:
     min_snr_db: float = 5.0
     max_snr_db: float = 35.0
     band_share: float = 0.05
+    clatter_share: float = 0.0
+    ending_share: float = 0.0
 
 
 class Surroundings:
@@ -144,10 +148,12 @@ class Surroundings:
         sound[voices] = _power(batch[who][..., : self.n_mels]).mean(dim=1)
         sound[~voices] = self._noise(power[~voices].shape, generator)
         gain = speech * _power(-snr_db) / self._whole(sound).mean(dim=1)
-        # A file is followed by silence, and a room goes on.
-        ends = torch.rand(windows, generator=generator) < ENDING_SHARE
-        outside = (whole <= self._silent) & ends[:, None]
-        return torch.where(outside[:, :, None], 0.0, sound * gain[:, None, None])
+        heard = sound * gain[:, None, None]
+        if config.ending_share:
+            ends = torch.rand(windows, generator=generator) < config.ending_share
+            outside = (whole <= self._silent) & ends[:, None]
+            heard = torch.where(outside[:, :, None], 0.0, heard)
+        return heard
 
     def _noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Noises of random colour that swell and fade. Shape: (batch, frames, n_mels)."""
@@ -157,7 +163,8 @@ class Surroundings:
         colour = colour + BUMP_DB * _curve(batch, BUMPS, n_mels, generator)
         swell = _uniform(batch, 0.0, SWELL_DB, generator)[:, None]
         swell = swell * _curve(batch, SWELLS, frames, generator)
-        swell = swell + _bursts(batch, frames, generator)
+        if self.config.clatter_share:
+            swell = swell + _bursts(batch, frames, self.config.clatter_share, generator)
         db = colour[:, None, :] + swell[:, :, None]
         db = db + self._fluctuation_db * torch.randn(shape, generator=generator)
         return _power(db)
@@ -180,10 +187,10 @@ def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Ten
     return low + (high - low) * torch.rand(n, generator=generator)
 
 
-def _bursts(batch: int, frames: int, generator: torch.Generator) -> Tensor:
-    """How far the level of what clatters stands out, in dB. Shape: (batch, frames)."""
+def _bursts(batch: int, frames: int, share: float, generator: torch.Generator) -> Tensor:
+    """How far the level of that share stands out at times, in dB. Shape: (batch, frames)."""
     shape = (batch, BURSTS, 1)
-    clatters = torch.rand(batch, 1, 1, generator=generator) < BURST_SHARE
+    clatters = torch.rand(batch, 1, 1, generator=generator) < share
     there = clatters & (torch.rand(shape, generator=generator) < 0.5)
     start = torch.rand(shape, generator=generator) * frames
     low, high = BURST_FRAMES

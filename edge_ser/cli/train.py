@@ -101,6 +101,19 @@ def train(
     min_snr: Annotated[
         float, typer.Option(metavar="DB", help="Of speech over that, at the loudest.")
     ] = 5.0,
+    clatter: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Of these noises, the share that clatters."),
+    ] = 0.0,
+    ending: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Of what else is heard, the share that ends where a short recording does, as in "
+            "a file; the rest goes on, as in a room.",
+        ),
+    ] = 0.0,
     narrow: Annotated[
         float,
         typer.Option(
@@ -177,7 +190,14 @@ def train(
         tuple(corpus), data, fold, size, name, heads == "own", tuple(pretrain or ())
     )
     recipe = (
-        recipe.with_surroundings(gain, noise_share=noise, min_snr_db=min_snr, band_share=narrow)
+        recipe.with_surroundings(
+            gain,
+            noise_share=noise,
+            min_snr_db=min_snr,
+            band_share=narrow,
+            clatter_share=clatter,
+            ending_share=ending,
+        )
         .with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales)
         .with_settings(
             epochs=epochs,
