@@ -193,10 +193,8 @@ def _bursts(batch: int, frames: int, share: float, generator: torch.Generator) -
     clatters = torch.rand(batch, 1, 1, generator=generator) < share
     there = clatters & (torch.rand(shape, generator=generator) < 0.5)
     start = torch.rand(shape, generator=generator) * frames
-    low, high = BURST_FRAMES
-    length = low + (high - low) * torch.rand(shape, generator=generator)
-    low, high = BURST_DB
-    height_db = low + (high - low) * torch.rand(shape, generator=generator)
+    length = _uniform(batch * BURSTS, *BURST_FRAMES, generator).view(shape)
+    height_db = _uniform(batch * BURSTS, *BURST_DB, generator).view(shape)
     since = torch.arange(frames) - start
     return ((there & (since >= 0) & (since < length)) * height_db).amax(dim=1)
 

@@ -174,22 +174,23 @@ def train(
         "validation_uar": {**uars, **result.uars},
         "versions": versions(),
     }
-    for number, path in enumerate(paths):
-        head = rows.heads[number]
+    for path, of_head, head, own, decision in zip(
+        paths, names, rows.heads, rows.rows, decisions, strict=True
+    ):
         checkpoint = Checkpoint(
-            name=names[number],
+            name=of_head,
             model=replace(config.model, n_labels=len(head.labels)),
             labels=head.labels,
             features=config.features,
             window_frames=config.window_frames,
             hop_frames=config.hop_frames,
             normalisation=normalisation,
-            temperature=decisions[number].temperature,
-            rejection_threshold=decisions[number].threshold,
+            temperature=decision.temperature,
+            rejection_threshold=decision.threshold,
             training={**training, "label_of": dict(head.label_of)},
             scores=(),
-            float_tensors=_of_head(result.float_tensors, rows.rows[number]),
-            qat_tensors=_of_head(result.qat_tensors, rows.rows[number]),
+            float_tensors=_of_head(result.float_tensors, own),
+            qat_tensors=_of_head(result.qat_tensors, own),
         )
         write_checkpoint(path, checkpoint)
     return paths

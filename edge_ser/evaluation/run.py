@@ -34,7 +34,7 @@ from edge_ser.evaluation.protocols import Division, divide, find_protocol
 from edge_ser.evaluation.units import Unit
 from edge_ser.folders import locked
 from edge_ser.train import PRETRAINED, train, versions
-from edge_ser.trainer import LOG_FILE, EpochReport, TrainConfig
+from edge_ser.trainer import LOG_FILE, OnEpoch, TrainConfig
 from firmware_host.contract import read_contract
 from firmware_host.engines import installed_engines
 from firmware_host.errors import EdgeSerError
@@ -82,7 +82,7 @@ def run_unit(
     unit: Unit,
     place: Place,
     tell: Tell | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_epoch: OnEpoch = None,
 ) -> Outcome:
     """Compute a unit, or go on with it, and leave its outcome.
 

@@ -27,7 +27,7 @@ from edge_ser.evaluation.outcome import (
 )
 from edge_ser.evaluation.run import Place, Tell, run_unit
 from edge_ser.evaluation.units import Unit, joined
-from edge_ser.trainer import EpochReport
+from edge_ser.trainer import OnEpoch
 from firmware_host.errors import EdgeSerError
 
 CONNECT_SECONDS = 30
@@ -42,7 +42,7 @@ def run_all(
     scheduler: str | None = None,
     on_done: OnDone | None = None,
     tell: Tell | None = None,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_epoch: OnEpoch = None,
     on_failed: Callable[[Unit, str], None] | None = None,
 ) -> list[Outcome]:
     """Compute what is not there yet, and return the outcomes of all units.
@@ -101,7 +101,7 @@ def _one_by_one(
     units: Sequence[Unit],
     place: Place,
     tell: Tell | None,
-    on_epoch: Callable[[EpochReport], None] | None,
+    on_epoch: OnEpoch,
 ) -> Results:
     for unit in units:
         try:
