@@ -237,7 +237,7 @@ def embed_in_tflite(model: bytes, contract: Contract) -> bytes:
     if zipfile.is_zipfile(buffer):
         with zipfile.ZipFile(buffer) as archive:
             if archive.namelist() != [TFLITE_ENTRY]:
-                names = ", ".join(archive.namelist())
+                names = ", ".join(map(repr, archive.namelist()))
                 raise EdgeSerError(f"the TFLite file has other files appended already: {names}")
             buffer = io.BytesIO(model[: archive.infolist()[0].header_offset])
     entry = zipfile.ZipInfo(TFLITE_ENTRY, date_time=(1980, 1, 1, 0, 0, 0))

@@ -101,7 +101,7 @@ class FeatureConfig:
         """
         expected = {field.name: field for field in fields(cls)}
         if set(data) != set(expected):
-            odd = ", ".join(sorted(set(data) ^ set(expected)))
+            odd = ", ".join(map(repr, sorted(set(data) ^ set(expected))))
             raise EdgeSerError(f"feature constants do not match this version of edge-ser: {odd}")
         defaults = cls()
         values: dict[str, Any] = {}
