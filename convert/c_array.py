@@ -37,6 +37,7 @@ def c_header(graph: Graph, contract: Contract, model: bytes) -> str:
         "FMIN": _float(features.fmin),
         "FMAX": _float(features.fmax),
         "LOG_FLOOR": _float(features.log_floor),
+        "TOP_DB": _float(features.top_db),
         "FEATURES_DIGEST": _string(features.digest()),
         "WINDOW_FRAMES": str(contract.window_frames),
         "WINDOW_HOP_FRAMES": str(contract.hop_frames),
@@ -61,6 +62,8 @@ def c_header(graph: Graph, contract: Contract, model: bytes) -> str:
  *   + EDGE_SER_INPUT_ZERO_POINT, limited to -128 to 127. Where edge_ser_by_window is 1, m is the
  *   mean of that feature over the window, and d the square root of its mean squared distance from
  *   m, plus EDGE_SER_STD_FLOOR * edge_ser_std; elsewhere they are edge_ser_mean and edge_ser_std.
+ *   Before that, log-mel more than EDGE_SER_TOP_DB below the window's largest is raised to it, and
+ *   the cepstra are those of what is raised.
  * Output: int8 [1, EDGE_SER_N_LABELS],
  *   logit = (output - EDGE_SER_OUTPUT_ZERO_POINT) * EDGE_SER_OUTPUT_SCALE, and
  *   probabilities = softmax(logits / EDGE_SER_TEMPERATURE).

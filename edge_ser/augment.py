@@ -136,6 +136,19 @@ def _spans(batch: int, length: int, longest: int, generator: torch.Generator) ->
     return (place >= start) & (place < start + width)
 
 
+def limit_range(stored: Tensor, features: FeatureConfig) -> Tensor:
+    """What `firmware_host.features.limit_range` makes of each of these windows.
+
+    Shape:
+        - stored and returned: (n, frames, n_mels + 2)
+    """
+    if "log_mel" not in features.kinds:
+        return stored
+    log_mel = stored[..., : features.n_mels]
+    lowest = log_mel.amax(dim=(1, 2), keepdim=True) - features.top_db
+    return torch.cat([torch.maximum(log_mel, lowest), stored[..., features.n_mels :]], dim=-1)
+
+
 def add_cepstra(stored: Tensor, features: FeatureConfig) -> Tensor:
     """Full features from the stored ones: the MFCC are the DCT of the log-mel.
 

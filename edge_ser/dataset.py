@@ -20,7 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
+from edge_ser.augment import (
+    AugmentConfig,
+    FeatureAugmenter,
+    add_cepstra,
+    augment_waveform,
+    limit_range,
+)
 from edge_ser.corpora.clip import Clip
 from firmware_host.audio import read_audio, resample
 from firmware_host.errors import EdgeSerError
@@ -236,7 +242,8 @@ class TrainingBatches:
             yield Batch(mixed[0], labels, labels[other], share, *mixed[1:])
 
     def _inputs(self, stored: Tensor) -> Tensor:
-        return normalise(add_cepstra(stored, self.features), self.normalisation)
+        limited = limit_range(stored, self.features)
+        return normalise(add_cepstra(limited, self.features), self.normalisation)
 
 
 class _Shelf:
@@ -303,7 +310,7 @@ def normalise(windows: Tensor, normalisation: Normalisation) -> Tensor:
 def recognition_windows(
     clip: ClipFeatures, features: FeatureConfig, window: int, hop: int
 ) -> Tensor:
-    """The windows that the runtime recognises of this clip, not normalised.
+    """The windows that the runtime recognises of this clip: limited in range, not normalised.
 
     The clip was read with `at_least_frames=window`.
 
@@ -312,4 +319,5 @@ def recognition_windows(
     """
     frames = torch.from_numpy(clip.copies[0]).float()
     starts = range(0, len(frames) - window + 1, hop)
-    return add_cepstra(torch.stack([frames[s : s + window] for s in starts]), features)
+    windows = torch.stack([frames[s : s + window] for s in starts])
+    return add_cepstra(limit_range(windows, features), features)

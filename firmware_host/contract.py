@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_host.errors import EdgeSerError
-from firmware_host.features import FeatureConfig
+from firmware_host.features import FeatureConfig, limit_range
 from firmware_host.normalisation import Normalisation
 
 FORMAT_VERSION = 2
@@ -152,12 +152,12 @@ class Contract:
         return self.hop_frames * self.features.hop_length
 
     def normalise(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the model is given of a window's features.
+        """What the model is given of a window's features: limited in range, and normalised.
 
         Shape:
             - window, returns: (window_frames, n_features), float32
         """
-        return self.normalisation(window)
+        return self.normalisation(limit_range(window, self.features))
 
     def by_label(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
         """Probabilities in the order of the labels, (n_labels,), as plain numbers by name."""

@@ -2,9 +2,10 @@
 
 One framing and one FFT serve all four. Definitions and constants are librosa's
 (`librosa.feature.*` with `center=False`, Slaney mel scale and norm, periodic Hann window,
-DCT-II ortho) except that nothing looks at a whole utterance: there is no `top_db`, and
-`log_floor` takes its place. Every frame is computed on its own, by products whose shape
-does not depend on how many frames are there, so that the bits do not depend on the chunking.
+DCT-II ortho) except that nothing looks at a whole utterance: a frame has `log_floor`, and
+`top_db` is below the loudest of a window (`limit_range`). Every frame is computed on its own,
+by products whose shape does not depend on how many frames are there, so that the bits do not
+depend on the chunking.
 """
 
 import hashlib
@@ -41,6 +42,7 @@ class FeatureConfig:
         n_mfcc: cepstral coefficients kept, from the zeroth.
         fmin, fmax: edges of the mel bands, in Hz.
         log_floor: mel power below it counts as it (so 1e-8 is -80 dB).
+        top_db: mel power of a window that is further below its loudest counts as so much below.
         kinds: which of `KINDS` make up a frame, in that order.
 
     Raises:
@@ -55,6 +57,7 @@ class FeatureConfig:
     fmin: float = 50.0
     fmax: float = 8_000.0
     log_floor: float = 1e-8
+    top_db: float = 40.0
     kinds: tuple[str, ...] = KINDS
 
     def __post_init__(self) -> None:
@@ -70,6 +73,7 @@ class FeatureConfig:
         check(0 < self.n_mels <= self.frame_length // 2, "at least one mel band")
         check(0 < self.n_mfcc <= self.n_mels, "1 to n_mels coefficients")
         check(0 < self.log_floor < 1, "a log floor between 0 and 1")
+        check(self.top_db > 0, "a top_db above 0")
         known = tuple(kind for kind in KINDS if kind in self.kinds)
         check(bool(known) and known == self.kinds, f"kinds out of {KINDS}, in that order")
 
@@ -175,6 +179,28 @@ def extract(samples: Float32, config: FeatureConfig) -> Float32:
         - returns: (frames, config.n_features), float32, not normalised
     """
     return FeatureExtractor(config).feed(samples)
+
+
+def limit_range(window: Float32, config: FeatureConfig) -> Float32:
+    """A window's features without what is too soft beside its loudest to be of the voice.
+
+    A quiet room, a noisy recorder, the zeros around a short recording and a soft voice near the
+    log floor are alike after it. Log-mel is limited and the cepstra are derived from it again;
+    without log-mel among the features the loudest is not known, and nothing is limited.
+    Source: `top_db` of `librosa.power_to_db`, there over a whole recording.
+
+    Shape:
+        - window, returns: (frames, n_features), float32, not normalised
+    """
+    if "log_mel" not in config.kinds:
+        return window
+    limited = window.copy()
+    log_mel = limited[:, : config.n_mels]
+    np.maximum(log_mel, log_mel.max() - np.float32(config.top_db), out=log_mel)
+    if "mfcc" in config.kinds:
+        _, _, dct = _tables(config)
+        limited[:, config.n_mels : config.n_mels + config.n_mfcc] = log_mel @ dct.T
+    return limited
 
 
 def mel_filters(config: FeatureConfig) -> Float32:

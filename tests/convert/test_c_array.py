@@ -33,8 +33,8 @@ int main(void) {
     fprintf(stderr, "%d %d %d %d %d %d %d %d\n", EDGE_SER_SAMPLE_RATE, EDGE_SER_FRAME_LENGTH,
             EDGE_SER_HOP_LENGTH, EDGE_SER_WINDOW_FRAMES, EDGE_SER_N_FEATURES, EDGE_SER_N_MELS,
             EDGE_SER_N_MFCC, EDGE_SER_CONTRACT_VERSION);
-    fprintf(stderr, "%.9g %.9g %.9g %.9g\n", EDGE_SER_FMIN, EDGE_SER_FMAX, EDGE_SER_LOG_FLOOR,
-            EDGE_SER_STD_FLOOR);
+    fprintf(stderr, "%.9g %.9g %.9g %.9g %.9g\n", EDGE_SER_FMIN, EDGE_SER_FMAX,
+            EDGE_SER_LOG_FLOOR, EDGE_SER_TOP_DB, EDGE_SER_STD_FLOOR);
     fprintf(stderr, "%.9g %d %.9g %d\n", EDGE_SER_INPUT_SCALE, EDGE_SER_INPUT_ZERO_POINT,
             EDGE_SER_OUTPUT_SCALE, EDGE_SER_OUTPUT_ZERO_POINT);
     fprintf(stderr, "%d\n", (int)((size_t)edge_ser_model % 16));
@@ -88,8 +88,9 @@ def test_a_program_that_includes_it_has_the_file_and_the_contract(
     features, source, logits = contract.features, graph.inputs[0].grid, graph.output_grid
     assert source and logits
     assert lines[0] == "16000 400 160 320 64 40 22 2"
+    floors = [features.log_floor, features.top_db, contract.normalisation.std_floor]
     assert [float(x) for x in lines[1].split()] == pytest.approx(
-        [features.fmin, features.fmax, features.log_floor, contract.normalisation.std_floor]
+        [features.fmin, features.fmax, *floors]
     )
     grids = [source.scale, source.zero_point, logits.scale, logits.zero_point]
     assert [float(x) for x in lines[2].split()] == pytest.approx(grids, rel=1e-8)

@@ -11,6 +11,7 @@ from tiny_models import tiny_contract
 from tone_corpus import write_tone_corpus
 
 from edge_ser.augment import AugmentConfig, FeatureAugmenter, add_cepstra, augment_waveform
+from edge_ser.augment import limit_range as limit_in_training
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.dataset import (
     STORED_KINDS,
@@ -23,7 +24,8 @@ from edge_ser.dataset import (
 )
 from edge_ser.surroundings import SurroundingsConfig
 from firmware_host.audio import read_audio
-from firmware_host.features import FeatureConfig, extract
+from firmware_host.features import KINDS, FeatureConfig, extract, limit_range
+from firmware_host.normalisation import Normalisation
 
 FEATURES, WINDOW, HOP = FeatureConfig(), 320, 25
 HALF_PRECISION_DB = 0.05  # of a log-mel value up to 80 dB, stored as float16
@@ -56,18 +58,26 @@ def test_validation_windows_are_the_runtimes(tmp_path: Path) -> None:
         padded = np.pad(samples, (0, max(0, FEATURES.samples_for(WINDOW) - samples.size)))
         whole = extract(padded, FEATURES)
         expected = np.stack([whole[HOP * i : HOP * i + WINDOW] for i in range(windows)])
+        expected = np.stack([limit_range(window, FEATURES) for window in expected])
         log_mel = slice(0, FEATURES.n_mels)
         np.testing.assert_allclose(
             got.numpy()[..., log_mel], expected[..., log_mel], atol=HALF_PRECISION_DB
         )
 
 
-def test_training_normalises_as_the_device_does() -> None:
-    contract = tiny_contract()
-    raw = np.random.default_rng(0).normal(-30, 10, (3, 40, 64)).astype(np.float32)
-    ours = normalise(torch.from_numpy(raw), contract.normalisation)
-    wanted = np.stack([contract.normalise(window) for window in raw])
-    np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-5)
+@pytest.mark.parametrize("kinds", [KINDS, ("mfcc",), ("log_mel", "zcr")])
+def test_training_limits_and_normalises_as_the_device_does(kinds: tuple[str, ...]) -> None:
+    features = FeatureConfig(kinds=kinds)
+    some = np.linspace(1, 20, features.n_features).tolist()
+    how = Normalisation.of(features, tuple(some), tuple(some))
+    contract = tiny_contract(features=features, normalisation=how, golden=())
+    stored = torch.from_numpy(np.random.default_rng(0).normal(-30, 10, (3, 40, 42)))
+    frames = add_cepstra(stored.float(), features)
+    limited = add_cepstra(limit_in_training(stored.float(), features), features)
+    assert torch.equal(limited, frames) == ("log_mel" not in kinds)
+    ours = normalise(limited, contract.normalisation)
+    wanted = np.stack([contract.normalise(window) for window in frames.numpy()])
+    np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-4)
 
 
 def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:

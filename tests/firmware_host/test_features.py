@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from firmware_host.errors import EdgeSerError
-from firmware_host.features import KINDS, FeatureConfig, FeatureExtractor, extract
+from firmware_host.features import (
+    KINDS,
+    FeatureConfig,
+    FeatureExtractor,
+    dct_matrix,
+    extract,
+    limit_range,
+)
 
 CONFIG = FeatureConfig()
 COLUMNS = {
@@ -132,6 +140,41 @@ def test_digital_silence_is_the_floor_and_finite() -> None:
     assert np.isfinite(features).all()
 
 
+def test_a_windows_range_is_limited_below_its_loudest() -> None:
+    """As librosa's `top_db`, with the cepstra of what is left; the rest stays."""
+    window = extract(speechlike(1.0, 3), CONFIG)
+    limited = limit_range(window, CONFIG)
+    log_mel, mfcc = window[:, COLUMNS["log_mel"]], limited[:, COLUMNS["mfcc"]]
+    wanted = np.maximum(log_mel, log_mel.max() - CONFIG.top_db)
+    assert (wanted > log_mel).any()
+    np.testing.assert_array_equal(limited[:, COLUMNS["log_mel"]], wanted)
+    np.testing.assert_allclose(mfcc, wanted @ dct_matrix(CONFIG.n_mels, CONFIG.n_mfcc), atol=1e-3)
+    for kind in ("rms", "zcr"):
+        np.testing.assert_array_equal(limited[:, COLUMNS[kind]], window[:, COLUMNS[kind]])
+
+
+def test_zeros_a_quiet_room_and_a_soft_voice_are_alike_when_limited() -> None:
+    """What surrounds a recording says nothing, nor does a level that log-mel's floor would see."""
+    speech = speechlike(1.0, 4)
+    room = np.random.default_rng(0).normal(0, 1e-4 * np.abs(speech).max(), 24_000)
+    log_mel = COLUMNS["log_mel"]
+
+    def heard(signal: NDArray[np.floating]) -> Any:
+        limited = limit_range(extract(signal.astype(np.float32), CONFIG), CONFIG)[:, log_mel]
+        return limited - limited.max()
+
+    surrounded = np.zeros(24_000, np.float32)
+    surrounded[:16_000] = speech
+    np.testing.assert_allclose(heard(surrounded + room), heard(surrounded), atol=0.5)
+    np.testing.assert_allclose(heard(0.1 * surrounded), heard(surrounded), atol=1e-3)
+
+
+def test_without_log_mel_nothing_is_limited() -> None:
+    config = FeatureConfig(kinds=("mfcc", "rms"))
+    window = extract(speechlike(1.0, 3), config)
+    assert limit_range(window, config) is window
+
+
 def test_constants_survive_json_and_any_change_changes_the_digest() -> None:
     again = FeatureConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict())))
     assert again == CONFIG and again.digest() == CONFIG.digest()
@@ -146,6 +189,7 @@ def test_constants_survive_json_and_any_change_changes_the_digest() -> None:
         {"kinds": ["zcr", "rms"]},
         {"n_mels": "40"},
         {"log_floor": float("nan")},
+        {"top_db": 0.0},
         {"surprise": 1},
     ],
 )
