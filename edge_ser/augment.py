@@ -6,6 +6,7 @@ noise and narrow bands (`surroundings`), level, masks over time and frequency (S
 arXiv 1904.08779) and mixup (arXiv 1710.09412). Nothing here ever sees a validation or test clip.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,8 +102,7 @@ class FeatureAugmenter:
 
     def __init__(self, config: AugmentConfig, features: FeatureConfig) -> None:
         self.config, self.features = config, features
-        self._surroundings = Surroundings(config.surroundings, features)
-        self._floor_db = 10.0 * float(np.log10(features.log_floor))
+        self.surroundings = Surroundings(config.surroundings, features)
 
     def __call__(self, stored: Tensor, generator: torch.Generator) -> Tensor:
         """Surroundings, level and masks.
@@ -110,22 +110,41 @@ class FeatureAugmenter:
         Shape:
             - stored and returned: (batch, frames, n_mels + 2)
         """
-        config, n_mels = self.config, self.features.n_mels
-        batch, frames, _ = stored.shape
-        out = self._surroundings(stored, generator)
-        gain = (torch.rand(batch, 1, 1, generator=generator) * 2 - 1) * config.max_gain_db
-        log_mel = torch.clamp(out[:, :, :n_mels] + gain, min=self._floor_db)
-        mean = log_mel.mean(dim=(1, 2), keepdim=True)
+        surrounded = self.surroundings(stored, generator)
+        return change(surrounded, *self.draw(stored, generator), self.features)
+
+    def draw(self, stored: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Level and masks for as many windows, at random.
+
+        Shape:
+            - returns: dB (batch, 1, 1), masked bands (batch, n_mels), frames (batch, frames)
+        """
+        config, (batch, frames, _) = self.config, stored.shape
+        gain_db = (torch.rand(batch, 1, 1, generator=generator) * 2 - 1) * config.max_gain_db
+        bands = torch.zeros(batch, self.features.n_mels, dtype=torch.bool)
         for _ in range(config.mel_masks):
-            masked = _spans(batch, n_mels, config.mel_mask_bands, generator)
-            log_mel = torch.where(masked[:, None, :], mean, log_mel)
-        out[:, :, :n_mels] = log_mel
-        out[:, :, n_mels] *= 10.0 ** (gain[:, :, 0] / 20.0)
-        average = out.mean(dim=1, keepdim=True)
+            bands |= _spans(batch, self.features.n_mels, config.mel_mask_bands, generator)
+        times = torch.zeros(batch, frames, dtype=torch.bool)
         for _ in range(config.time_masks):
-            masked = _spans(batch, frames, config.time_mask_frames, generator)
-            out = torch.where(masked[:, :, None], average, out)
-        return out
+            times |= _spans(batch, frames, config.time_mask_frames, generator)
+        return gain_db, bands, times
+
+
+def change(
+    stored: Tensor, gain_db: Tensor, bands: Tensor, times: Tensor, features: FeatureConfig
+) -> Tensor:
+    """Windows at another level, with bands and then frames that are like the average.
+
+    Shape:
+        - stored and returned: (batch, frames, n_mels + 2); the others as `draw` returns them
+    """
+    n_mels, floor_db = features.n_mels, 10.0 * math.log10(features.log_floor)
+    log_mel = torch.clamp(stored[:, :, :n_mels] + gain_db, min=floor_db)
+    mean = log_mel.mean(dim=(1, 2), keepdim=True)
+    log_mel = torch.where(bands[:, None, :], mean, log_mel)
+    level = stored[:, :, n_mels : n_mels + 1] * 10.0 ** (gain_db / 20.0)
+    out = torch.cat([log_mel, level, stored[:, :, n_mels + 1 :]], dim=2)
+    return torch.where(times[:, :, None], out.mean(dim=1, keepdim=True), out)
 
 
 def _spans(batch: int, length: int, longest: int, generator: torch.Generator) -> Tensor:

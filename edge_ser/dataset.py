@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from edge_ser.augment import (
     FeatureAugmenter,
     add_cepstra,
     augment_waveform,
+    change,
     limit_range,
 )
 from edge_ser.corpora.clip import Clip
@@ -144,6 +146,53 @@ class Batch:
         return both
 
 
+class Normaliser(NamedTuple):
+    """A `Normalisation` as tensors, so that what is compiled for one serves others."""
+
+    mean: Tensor
+    std: Tensor
+    floor: Tensor
+    by_window: Tensor
+
+    @classmethod
+    def of(cls, normalisation: Normalisation) -> "Normaliser":
+        """Shape of each: (n_features,)."""
+        std = torch.tensor(normalisation.std)
+        floor = normalisation.std_floor * std
+        return cls(
+            torch.tensor(normalisation.mean), std, floor, torch.tensor(normalisation.by_window)
+        )
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """What `Normalisation` itself makes of each of these windows.
+
+        Shape:
+            - windows, returns: (n, window_frames, n_features)
+        """
+        own = windows.mean(dim=1, keepdim=True)
+        deviation = (windows - own).square().mean(dim=1, keepdim=True).sqrt()
+        centred = windows - torch.where(self.by_window, own, self.mean)
+        return centred / torch.where(self.by_window, deviation + self.floor, self.std)
+
+
+def prepare(
+    stored: Tensor,
+    gain_db: Tensor,
+    bands: Tensor,
+    times: Tensor,
+    features: FeatureConfig,
+    normaliser: Normaliser,
+) -> Tensor:
+    """What a network is given of windows that are changed as `FeatureAugmenter.draw` says.
+
+    Shape:
+        - stored: (batch, frames, n_mels + 2)
+        - returns: (batch, frames, n_features)
+    """
+    changed = limit_range(change(stored, gain_db, bands, times, features), features)
+    return normaliser(add_cepstra(changed, features))
+
+
 class TrainingBatches:
     """Random windows of the training clips, augmented, class by class in balance.
 
@@ -162,11 +211,13 @@ class TrainingBatches:
         augment: AugmentConfig,
         batch_size: int,
         seed: int,
+        fast: bool = False,
     ) -> None:
         if not clips:
             raise EdgeSerError("there are no training clips: choose other corpora or folds")
         self.features = features
-        self.normalisation, self.batch_size, self.seed = normalisation, batch_size, seed
+        self.normaliser, self.batch_size, self.seed = Normaliser.of(normalisation), batch_size, seed
+        self._prepare = torch.compile(prepare, dynamic=False) if fast else prepare
         self.augment = augment
         self._augmenter = FeatureAugmenter(augment, features)
         self._shelf = _Shelf(clips, features, window_frames)
@@ -194,7 +245,7 @@ class TrainingBatches:
         both._undisturbed = FeatureAugmenter(self.augment.undisturbed, self.features)
         if others is not None:
             both._others = others.for_pupil()
-            both._others.normalisation = self.normalisation
+            both._others.normaliser = self.normaliser
         return both
 
     def alone(self) -> "TrainingBatches":
@@ -226,9 +277,9 @@ class TrainingBatches:
         )
         for chosen in draws.split(self.batch_size):
             stored = self._shelf.windows(chosen, generator)
-            views = [self._inputs(self._augmenter(stored, generator))]
+            views = [self._inputs(stored, self._augmenter, generator)]
             if self._undisturbed is not None:
-                views.append(self._inputs(self._undisturbed(stored, generator)))
+                views.append(self._inputs(stored, self._undisturbed, generator))
             labels = self._labels[chosen]
             share = 1.0
             alpha = self.augment.mixup
@@ -241,9 +292,13 @@ class TrainingBatches:
             mixed = [share * view + (1 - share) * view[other] for view in views]
             yield Batch(mixed[0], labels, labels[other], share, *mixed[1:])
 
-    def _inputs(self, stored: Tensor) -> Tensor:
-        limited = limit_range(stored, self.features)
-        return normalise(add_cepstra(limited, self.features), self.normalisation)
+    def _inputs(
+        self, stored: Tensor, augmenter: FeatureAugmenter, generator: torch.Generator
+    ) -> Tensor:
+        surrounded = augmenter.surroundings(stored, generator)
+        changes = augmenter.draw(stored, generator)
+        inputs: Tensor = self._prepare(surrounded, *changes, self.features, self.normaliser)
+        return inputs
 
 
 class _Shelf:
@@ -292,19 +347,6 @@ def normalisation_of(clips: Sequence[ClipFeatures], features: FeatureConfig) -> 
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
     return Normalisation.of(features, tuple(mean.float().tolist()), tuple(std.float().tolist()))
-
-
-def normalise(windows: Tensor, normalisation: Normalisation) -> Tensor:
-    """What `Normalisation` itself makes of each of these windows.
-
-    Shape:
-        - windows, returns: (n, window_frames, n_features)
-    """
-    std, by_window = torch.tensor(normalisation.std), torch.tensor(normalisation.by_window)
-    own = windows.mean(dim=1, keepdim=True)
-    deviation = (windows - own).square().mean(dim=1, keepdim=True).sqrt()
-    centred = windows - torch.where(by_window, own, torch.tensor(normalisation.mean))
-    return centred / torch.where(by_window, deviation + normalisation.std_floor * std, std)
 
 
 def recognition_windows(

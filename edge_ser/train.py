@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from convert.checkpoint import Checkpoint, write_checkpoint
 from edge_ser.dataset import (
     ClipFeatures,
+    Normaliser,
     ReadClips,
     normalisation_of,
-    normalise,
     read_clips,
     recognition_windows,
 )
@@ -222,11 +222,9 @@ def _validation(
     heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, normalisation: Normalisation
 ) -> Validation:
     """These clips, as a device hears them."""
+    normaliser = Normaliser.of(normalisation)
     windows = [
-        normalise(
-            recognition_windows(c, config.features, config.window_frames, config.hop_frames),
-            normalisation,
-        )
+        normaliser(recognition_windows(c, config.features, config.window_frames, config.hop_frames))
         for c in clips
     ]
     return Validation(heads, clips, windows)

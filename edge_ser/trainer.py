@@ -349,6 +349,7 @@ def batches_of(
         config.augment,
         config.batch_size,
         config.seed,
+        config.fast,
     )
 
 

@@ -27,7 +27,7 @@ from edge_ser.bench.report import to_json, to_markdown, write_report
 from edge_ser.bench.speed import measure_footprint
 from edge_ser.corpora import Clip, load_corpus
 from edge_ser.corpora.ravdess import DIGITS
-from edge_ser.dataset import normalise
+from edge_ser.dataset import Normaliser
 from edge_ser.emotions import SEVEN_FROM_CANONICAL
 from edge_ser.folds import get_fold
 from edge_ser.model import EmotionNet
@@ -83,7 +83,7 @@ def trained() -> Checkpoint:
     mean, std = (f(windows, axis=(0, 1)).tolist() for f in (np.mean, np.std))
     normalisation = Normalisation.of(features, tuple(mean), tuple(std))
     torch.manual_seed(0)
-    batch = normalise(torch.from_numpy(windows), normalisation)
+    batch = Normaliser.of(normalisation)(torch.from_numpy(windows))
     return replace(
         untrained_checkpoint(EmotionNet(ModelConfig()), batch, centred=True),
         name="bench-me",

@@ -16,9 +16,9 @@ from edge_ser.corpora import Clip, load_corpus
 from edge_ser.dataset import (
     STORED_KINDS,
     ClipFeatures,
+    Normaliser,
     TrainingBatches,
     normalisation_of,
-    normalise,
     read_clips,
     recognition_windows,
 )
@@ -75,7 +75,7 @@ def test_training_limits_and_normalises_as_the_device_does(kinds: tuple[str, ...
     frames = add_cepstra(stored.float(), features)
     limited = add_cepstra(limit_in_training(stored.float(), features), features)
     assert torch.equal(limited, frames) == ("log_mel" not in kinds)
-    ours = normalise(limited, contract.normalisation)
+    ours = Normaliser.of(contract.normalisation)(limited)
     wanted = np.stack([contract.normalise(window) for window in frames.numpy()])
     np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-4)
 
