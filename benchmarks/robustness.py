@@ -33,8 +33,10 @@ from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.corpora import corpora_root, load_corpus
 from edge_ser.evaluation.protocols import FOUR_CORPORA
 from edge_ser.metrics import percent
-from edge_ser.outcomes import Outcomes
+from edge_ser.outcomes import Outcomes, pool
 from edge_ser.paired import compare
+from edge_ser.rejection import REJECTED, rejection_gain
+from edge_ser.reliability import reliability
 from firmware_host.audio import read_audio, resample
 from firmware_host.contract import read_contract
 from firmware_host.engines import load_engine
@@ -204,8 +206,10 @@ def measure(
         for condition in wanted
         for name, choice in choices.items()
     }
+    contract = read_contract(files[INT8])
+    labels = contract.labels
     return {
-        "model": read_contract(files[INT8]).name,
+        "model": contract.name,
         "files": {
             precision: {
                 "file": path.name,
@@ -223,9 +227,11 @@ def measure(
                 "speakers": choice.speakers,
                 "clips": len(choice.clips),
                 "clips_available": choice.n_available,
+                **_rarest(heard[wanted[0].name, name][INT8], labels),
             }
             for name, choice in choices.items()
         },
+        "all_clean": _certainty([heard[wanted[0].name, name][INT8] for name in choices]),
         "conditions": [
             _condition_row(condition, wanted[0], list(choices), heard) for condition in wanted
         ],
@@ -388,16 +394,23 @@ def _condition_row(
     figures: dict[str, Summary] = {}
     for name in corpora:
         here, before = heard[condition.name, name], heard[clean.name, name]
-        row: Summary = {precision: here[precision].score().uar for precision in PRECISIONS}
+        row: Summary = {}
         for precision in PRECISIONS:
+            score = here[precision].score()
+            row |= {precision: score.uar, f"{precision}_accuracy": score.accuracy}
             change = compare(here[precision], before[precision])
+            row[f"{precision}_accuracy_points_to_clean"] = change.accuracy_points
             row[f"{precision}_points_to_clean"] = change.uar_points
             row[f"{precision}_points_to_clean_interval"] = change.uar_points_interval
         against = compare(here[INT8], here[FLOAT32])
         row["int8_points_to_float32"] = against.uar_points
         row["int8_points_to_float32_interval"] = against.uar_points_interval
         figures[name] = row
-    means = (*PRECISIONS, *(f"{p}_points_to_clean" for p in PRECISIONS), "int8_points_to_float32")
+    means = [
+        "int8_points_to_float32",
+        *(f"{precision}{of}" for precision in PRECISIONS for of in ("", "_accuracy")),
+        *(f"{p}{of}_points_to_clean" for p in PRECISIONS for of in ("", "_accuracy")),
+    ]
     return {
         "name": condition.name,
         "group": condition.group,
@@ -405,6 +418,30 @@ def _condition_row(
         "snr_db": condition.snr_db,
         "mean": {key: float(np.mean([row[key] for row in figures.values()])) for key in means},
         "corpora": figures,
+    }
+
+
+def _rarest(outcomes: Outcomes, labels: Sequence[str]) -> Summary:
+    """The emotion with the fewest recordings, and what one of them is worth in UAR."""
+    counts = np.bincount(outcomes.truth, minlength=len(labels))
+    there = np.flatnonzero(counts)
+    rarest = int(there[np.argmin(counts[there])])
+    return {
+        "rarest": labels[rarest],
+        "rarest_clips": int(counts[rarest]),
+        "rarest_points": 100 / (len(there) * int(counts[rarest])),
+    }
+
+
+def _certainty(of_corpora: Sequence[Outcomes]) -> Summary:
+    """What the INT8 file's probabilities are worth, over the recordings of all corpora."""
+    together = pool(of_corpora)
+    return {
+        "clips": len(together.truth),
+        "accuracy": together.score().accuracy,
+        "calibration_error": reliability(together).error,
+        "overconfidence": reliability(together).overconfidence,
+        "rejection_gain": rejection_gain(together),
     }
 
 
@@ -433,8 +470,9 @@ def to_table(summary: Summary) -> list[str]:
         f"against the clean recordings. Mean: over the {len(corpora)} {plural}. The corpora's "
         f"columns are the INT8 file's, with {CONFIDENCE} % intervals over speakers of the points.",
         "",
-        f"| | float32, mean | INT8, mean | INT8 - float32 | {' | '.join(corpora)} |",
-        f"| --- | --: | --: | --: {'| --: ' * len(corpora)}|",
+        "| | float32, mean | INT8, mean | INT8 - float32 | INT8 accuracy, mean | "
+        f"{' | '.join(corpora)} |",
+        f"| --- | --: | --: | --: | --: {'| --: ' * len(corpora)}|",
     ]
     for row in summary["conditions"]:
         mean = row["mean"]
@@ -442,6 +480,7 @@ def to_table(summary: Summary) -> list[str]:
             row["name"],
             *(f"{percent(mean[p])} ({mean[f'{p}_points_to_clean']:+.1f})" for p in PRECISIONS),
             f"{mean['int8_points_to_float32']:+.1f}",
+            f"{percent(mean['int8_accuracy'])} ({mean['int8_accuracy_points_to_clean']:+.1f})",
             *(_corpus_cell(row["corpora"][name]) for name in corpora),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -467,12 +506,19 @@ def _notes(summary: Summary) -> list[str]:
             f"- At {HEADLINE_SNR_DB} dB the noise that costs the INT8 file most is {worst}: "
             f"{at_headline[worst]:+.1f} points, mean over the corpora."
         )
+    sure = summary["all_clean"]
+    lines.append(
+        f"- Clean, INT8, all {sure['clips']:,} recordings: calibration error "
+        f"{percent(sure['calibration_error'])} %, and without the least certain {REJECTED:.0%} the "
+        f"accuracy is {sure['rejection_gain']:+.1f} points."
+    )
     for name, facts in summary["corpora"].items():
         some = "" if facts["clips"] == facts["clips_available"] else ", drawn by hash"
         lines.append(
             f"- {name}, {facts['division']}, {facts['status']}: {facts['clips']:,} of "
             f"{facts['clips_available']:,} recordings of test speakers "
-            f"{', '.join(facts['speakers'])}{some}."
+            f"{', '.join(facts['speakers'])}{some}. Rarest is {facts['rarest']}: one recording of it "
+            f"is {facts['rarest_points']:.1f} points of UAR."
         )
     machine = summary["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

@@ -1,6 +1,7 @@
 """The robustness benchmark on real model files, with tones for speech."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,12 @@ def test_every_file_hears_what_a_user_would_hear(
             assert by_name[name]["corpora"]["RAVDESS"][precision] == pytest.approx(alone)
     facts = summary["corpora"]["RAVDESS"]
     assert (facts["clips"], facts["status"]) == (len(clips), "held out")
+    counts = Counter(SEVEN_FROM_CANONICAL[clip.emotion] for clip in clips)
+    assert facts["rarest_clips"] == counts[facts["rarest"]] == min(counts.values())
+    assert facts["rarest_points"] == pytest.approx(100 / (len(counts) * min(counts.values())))
+    certainty = summary["all_clean"]
+    assert certainty["clips"] == len(clips)
+    assert certainty["accuracy"] == by_name["clean"]["mean"]["int8_accuracy"]
 
 
 def test_what_was_heard_is_not_heard_again(
