@@ -517,8 +517,8 @@ def _notes(summary: Summary) -> list[str]:
         lines.append(
             f"- {name}, {facts['division']}, {facts['status']}: {facts['clips']:,} of "
             f"{facts['clips_available']:,} recordings of test speakers "
-            f"{', '.join(facts['speakers'])}{some}. Rarest is {facts['rarest']}: one recording of it "
-            f"is {facts['rarest_points']:.1f} points of UAR."
+            f"{', '.join(facts['speakers'])}{some}. Rarest is {facts['rarest']}: one recording of "
+            f"it is {facts['rarest_points']:.1f} points of UAR."
         )
     machine = summary["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
