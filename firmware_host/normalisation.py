@@ -1,7 +1,7 @@
 """Normalisation of a model's input: by the window that it hears, or as in training."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,15 +50,26 @@ class Normalisation:
         Shape:
             - window, returns: (window_frames, n_features), float32
         """
-        mean, std, floor, by_window = self._arrays
-        own = window.mean(axis=0)
-        deviation = np.sqrt(np.square(window - own).mean(axis=0)) + floor
-        normalised: Float32 = window - np.where(by_window, own, mean)
-        normalised /= np.where(by_window, deviation, std)
+        fixed, mean, std, floor = self._arrays
+        share = np.float32(1.0 / len(window))
+        centre = _ones(len(window)) @ window * share  # a third of what `mean` costs
+        centre[fixed] = mean
+        normalised: Float32 = window - centre
+        deviation = np.sqrt(np.einsum("tf,tf->f", normalised, normalised) * share) + floor
+        deviation[fixed] = std
+        normalised *= 1 / deviation
         return normalised
 
     @cached_property
-    def _arrays(self) -> tuple[Float32, Float32, Float32, NDArray[np.bool_]]:
-        std = np.asarray(self.std, np.float32)
-        floor = std * np.float32(self.std_floor)
-        return np.asarray(self.mean, np.float32), std, floor, np.asarray(self.by_window)
+    def _arrays(self) -> tuple[NDArray[np.intp], Float32, Float32, Float32]:
+        """Which features are as in training, their mean and deviation; and every one's floor."""
+        fixed = np.flatnonzero(~np.asarray(self.by_window))
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return fixed, mean[fixed], std[fixed], std * np.float32(self.std_floor)
+
+
+@lru_cache(maxsize=8)
+def _ones(count: int) -> Float32:
+    ones = np.ones(count, np.float32)
+    ones.flags.writeable = False
+    return ones

@@ -180,7 +180,8 @@ class EmotionStream:
         emotions = []
         while len(frames):
             due = contract.window_frames + self._n_windows * contract.hop_frames
-            now, frames = np.split(frames, [min(due - self._n_frames, len(frames))])
+            missing = due - self._n_frames
+            now, frames = frames[:missing], frames[missing:]
             self._n_frames += len(now)
             self._frames = np.concatenate([self._frames[len(now) :], now])
             if self._n_frames == due:
