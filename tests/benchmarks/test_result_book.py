@@ -131,11 +131,13 @@ def test_what_was_measured_of_degraded_recordings_stands_on_the_page(
     assert "`python benchmarks/result_book.py --only robustness`" in to_markdown([], [])
     row = {f"{name}_points_to_clean": -4.0 for name in (FLOAT32, INT8)}
     row |= {FLOAT32: 0.5, INT8: 0.5, "int8_points_to_float32": 0.0}
+    row |= {"int8_accuracy": 0.6, "int8_accuracy_points_to_clean": -3.0}
     own = {**row, "int8_points_to_clean_interval": (-6.0, -1.0)}
     conditions = [{"name": "a tap, 10 dB", "mean": row, "corpora": {"TESS": own}}]
     measured = {"model": "a model", "corpora": {"TESS": {}}, "conditions": conditions}
     page = to_markdown([], [], measured)
-    assert "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 50.0 (-4.0; -6.0 to -1.0) |" in page
+    means = "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 60.0 (-3.0) |"
+    assert f"{means} 50.0 (-4.0; -6.0 to -1.0) |" in page
     with pytest.raises(EdgeSerError, match="is no folder: give the folder"):
         book("--only", "robustness")
 
