@@ -436,11 +436,12 @@ def _rarest(outcomes: Outcomes, labels: Sequence[str]) -> Summary:
 def _certainty(of_corpora: Sequence[Outcomes]) -> Summary:
     """What the INT8 file's probabilities are worth, over the recordings of all corpora."""
     together = pool(of_corpora)
+    confidence = reliability(together)
     return {
         "clips": len(together.truth),
         "accuracy": together.score().accuracy,
-        "calibration_error": reliability(together).error,
-        "overconfidence": reliability(together).overconfidence,
+        "calibration_error": confidence.error,
+        "overconfidence": confidence.overconfidence,
         "rejection_gain": rejection_gain(together),
     }
 

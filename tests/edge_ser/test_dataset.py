@@ -77,7 +77,7 @@ def test_training_limits_and_normalises_as_the_device_does(kinds: tuple[str, ...
     assert torch.equal(limited, frames) == ("log_mel" not in kinds)
     ours = Normaliser.of(contract.normalisation)(limited)
     wanted = np.stack([contract.normalise(window) for window in frames.numpy()])
-    np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-4)
+    np.testing.assert_allclose(ours.numpy(), wanted, atol=1e-5)
 
 
 def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
