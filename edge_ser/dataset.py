@@ -189,8 +189,7 @@ def prepare(
         - stored: (batch, frames, n_mels + 2)
         - returns: (batch, frames, n_features)
     """
-    changed = limit_range(change(stored, gain_db, bands, times, features), features)
-    return normaliser(add_cepstra(changed, features))
+    return normaliser(limited(change(stored, gain_db, bands, times, features), features))
 
 
 class TrainingBatches:
@@ -349,17 +348,24 @@ def normalisation_of(clips: Sequence[ClipFeatures], features: FeatureConfig) -> 
     return Normalisation.of(features, tuple(mean.float().tolist()), tuple(std.float().tolist()))
 
 
-def recognition_windows(
-    clip: ClipFeatures, features: FeatureConfig, window: int, hop: int
-) -> Tensor:
-    """The windows that the runtime recognises of this clip: limited in range, not normalised.
+def recognition_windows(clip: ClipFeatures, window: int, hop: int) -> Tensor:
+    """Stored features of the windows that the runtime recognises of this clip.
 
     The clip was read with `at_least_frames=window`.
 
     Shape:
-        - returns: (windows, window, n_features), float32
+        - returns: (windows, window, n_mels + 2), float32
     """
     frames = torch.from_numpy(clip.copies[0]).float()
     starts = range(0, len(frames) - window + 1, hop)
-    windows = torch.stack([frames[s : s + window] for s in starts])
-    return add_cepstra(limit_range(windows, features), features)
+    return torch.stack([frames[s : s + window] for s in starts])
+
+
+def limited(stored: Tensor, features: FeatureConfig) -> Tensor:
+    """Features of stored windows, limited in range as the runtime does it; not normalised.
+
+    Shape:
+        - stored: (batch, frames, n_mels + 2)
+        - returns: (batch, frames, n_features)
+    """
+    return add_cepstra(limit_range(stored, features), features)

@@ -24,6 +24,7 @@ from edge_ser.dataset import (
     ClipFeatures,
     Normaliser,
     ReadClips,
+    limited,
     normalisation_of,
     read_clips,
     recognition_windows,
@@ -32,8 +33,9 @@ from edge_ser.folds import Split
 from edge_ser.heads import Head, Heads
 from edge_ser.pretraining import OUTPUT, Pretraining
 from edge_ser.run_state import open_run
+from edge_ser.surroundings import Surroundings
 from edge_ser.trainer import OnEpoch, Result, TrainConfig, Trainer, batches_of, named, plain
-from edge_ser.validation import Validation
+from edge_ser.validation import WINDOWS_AT_ONCE, Validation
 from firmware_host.contract import MAX_LABEL_LENGTH
 from firmware_host.errors import EdgeSerError
 from firmware_host.normalisation import Normalisation
@@ -75,8 +77,9 @@ def train(
             None keeps them in the run's own.
         pretrained_in: the same of the pretrained networks.
         rehearse: train a pupil of the teachers once before, without the validation speakers, and
-            set temperature and threshold by how it hears them. A small network is not as sure as
-            its teachers, and of people that it heard itself it says nothing.
+            set temperature and threshold by how it hears them: each recording as it is, and
+            once more with what training puts around it. A small network is not as sure as its
+            teachers, and of people that it heard itself it says nothing.
 
     Returns:
         The checkpoints' paths, in the order of the heads: `run/NAME.safetensors` of the only
@@ -114,7 +117,7 @@ def train(
     normalisation = normalisation_of(clips, config.features)
 
     batches = batches_of(clips, config, normalisation)
-    validation = _validation(rows, validation_clips, config, normalisation)
+    validation = validation_of(rows, validation_clips, config, normalisation)
     pretraining = Pretraining(
         split.pretraining,
         config,
@@ -145,6 +148,7 @@ def train(
         teachers.append(taught.net)
         uars[teacher] = taught.uars["float"]
     judged: Sequence[nn.Module] = teachers
+    judge = validation
     start = starts.get(MODEL)
     if teachers:
         others = pretraining.batches if split.pretraining else None
@@ -159,13 +163,15 @@ def train(
             rehearsed = pupil(clips, run / REHEARSAL, named(REHEARSAL, on_epoch)).net
             uars[REHEARSAL] = validation.uar(rehearsed, "cpu")
             judged = [rehearsed]
+            # It is to be as sure as it may be where it will be used, and not in a studio alone.
+            judge = validation_of(rows, validation_clips, config, normalisation, elsewhere=True)
         result = pupil(clips + also_heard, run, on_epoch)
     else:
         result = Trainer(
             config, rows, batches, validation, run, device, on_epoch, (), start
         ).run_stages()
         judged = [result.net]
-    decisions = validation.decisions(judged, "cpu")
+    decisions = judge.decisions(judged, "cpu")
     training = {
         **facts,
         "seed": config.seed,
@@ -218,16 +224,29 @@ def _names(name: str, heads: Sequence[Head]) -> list[str]:
     return names
 
 
-def _validation(
-    heads: Heads, clips: Sequence[ClipFeatures], config: TrainConfig, normalisation: Normalisation
+def validation_of(
+    heads: Heads,
+    clips: Sequence[ClipFeatures],
+    config: TrainConfig,
+    normalisation: Normalisation,
+    elsewhere: bool = False,
 ) -> Validation:
-    """These clips, as a device hears them."""
+    """These clips, as a device hears them.
+
+    Args:
+        elsewhere: also once more, with what training puts around a clip.
+    """
+    windows = [recognition_windows(c, config.window_frames, config.hop_frames) for c in clips]
+    if elsewhere:
+        surroundings = Surroundings(config.augment.surroundings, config.features)
+        generator = torch.Generator().manual_seed(config.seed)
+        parts = torch.cat(windows).split(WINDOWS_AT_ONCE)
+        around = torch.cat([surroundings(part, generator) for part in parts])
+        windows += around.split([len(of_clip) for of_clip in windows])
+        clips = [*clips, *clips]
     normaliser = Normaliser.of(normalisation)
-    windows = [
-        normaliser(recognition_windows(c, config.features, config.window_frames, config.hop_frames))
-        for c in clips
-    ]
-    return Validation(heads, clips, windows)
+    heard = [normaliser(limited(of_clip, config.features)) for of_clip in windows]
+    return Validation(heads, clips, heard)
 
 
 def _of_head(tensors: Mapping[str, Tensor], rows: slice) -> dict[str, NDArray[Any]]:

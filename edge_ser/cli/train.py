@@ -74,8 +74,8 @@ def train(
         typer.Option(
             "--rehearse",
             help="Train the model once more before, without the speakers who judge its teachers, "
-            "to see how sure it may be of people whom it never heard: about half as much work "
-            "again, for probabilities that say how often it is right.",
+            "to see how sure it may be of people whom it never heard, also among other sounds: "
+            "about half as much work again, for probabilities that say how often it is right.",
         ),
     ] = False,
     pretrain: Annotated[

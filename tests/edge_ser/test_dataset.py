@@ -18,6 +18,7 @@ from edge_ser.dataset import (
     ClipFeatures,
     Normaliser,
     TrainingBatches,
+    limited,
     normalisation_of,
     read_clips,
     recognition_windows,
@@ -52,7 +53,7 @@ def test_validation_windows_are_the_runtimes(tmp_path: Path) -> None:
         soundfile.write(path, 0.1 * random.standard_normal(int(seconds * 16_000)), 16_000)
         clip = Clip("RAVDESS", path, "01", "m", "happy", "01", "01")
         (read,) = read_clips([clip], [0], FEATURES, at_least_frames=WINDOW)
-        got = recognition_windows(read, FEATURES, WINDOW, HOP)
+        got = limited(recognition_windows(read, WINDOW, HOP), FEATURES)
         assert got.shape == (windows, WINDOW, 64)
         samples, _ = read_audio(path)
         padded = np.pad(samples, (0, max(0, FEATURES.samples_for(WINDOW) - samples.size)))

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from small_evaluation import write_subesco
 from tone_corpus import write_tone_corpus
 
@@ -19,8 +21,15 @@ from convert.build import build_graph
 from convert.checkpoint import read_checkpoint
 from convert.pipeline import contract_of
 from convert.reference import run as run_reference
+from edge_ser.augment import AugmentConfig
 from edge_ser.corpora import load_corpus
+from edge_ser.dataset import normalisation_of, read_clips
 from edge_ser.folds import get_fold, split
+from edge_ser.heads import Heads, own_heads
+from edge_ser.model import EmotionNet
+from edge_ser.surroundings import SurroundingsConfig
+from edge_ser.train import validation_of
+from edge_ser.trainer import TrainConfig
 from firmware_host.audio import read_audio
 from firmware_host.features import extract
 
@@ -290,3 +299,28 @@ def test_a_folder_of_another_training_is_left_alone(data: Path, trained: Path) -
     )
     assert done.returncode == 2 and "other settings" in done.stderr
     assert trained.read_bytes() == before
+
+
+def test_a_rehearsal_is_heard_as_it_is_and_among_other_sounds(data: Path) -> None:
+    """Each clip twice, and the second time only what training puts around it tells them apart."""
+    heads = Heads(own_heads(clips := load_corpus(data, "RAVDESS")))
+    config, labels = TrainConfig(), [heads.row_of(clip) or 0 for clip in clips]
+    read = read_clips(clips, labels, config.features, at_least_frames=config.window_frames)
+    normalisation = normalisation_of(read, config.features)
+    net = EmotionNet(replace(config.model, n_labels=len(heads))).eval()
+
+    def logits(elsewhere: bool, noise_share: float) -> list[NDArray[np.float32]]:
+        surroundings = SurroundingsConfig(noise_share=noise_share, band_share=0.0)
+        changed = replace(config, augment=AugmentConfig(surroundings=surroundings))
+        judge = validation_of(heads, read, changed, normalisation, elsewhere)
+        return judge.logits(net, "cpu")
+
+    quiet = logits(elsewhere=False, noise_share=1.0)
+    assert len(quiet) == len(clips)
+    for noise_share in (0.0, 1.0):
+        both = logits(elsewhere=True, noise_share=noise_share)
+        assert len(both) == 2 * len(clips)
+        for own, first, second in zip(quiet, both, both[len(clips) :], strict=False):
+            np.testing.assert_allclose(first, own, atol=1e-5)
+            same = np.allclose(second, own, atol=1e-5)
+            assert same == (noise_share == 0.0)
