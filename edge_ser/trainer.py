@@ -38,6 +38,7 @@ TEACHER = "float/"  # under which the float network stands in the state of the s
 WARMUP_SHARE = 0.05  # of the steps, from zero to the full learning rate
 AVERAGING_EPOCHS = 4  # horizon of the running average of weights, and between looks at it
 GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
+FINE_TUNING_SHARE = 0.5  # of the learning rate, where what was learned before is to be kept
 TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
 CALIBRATION_BATCHES = 8
 CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
@@ -50,7 +51,8 @@ class TrainConfig:
     Args:
         epochs, qat_epochs: of float training and of quantization-aware fine-tuning; without
             the latter the checkpoint holds the float network alone.
-        learning_rate, qat_learning_rate: peaks of the two cosine schedules.
+        learning_rate, qat_learning_rate: peaks of the two cosine schedules; after pretraining
+            the former counts half where a network has no teachers.
         seed: of initialisation, order, augmentation and dropout.
         threads: of torch; results repeat bit for bit only with the same number.
         teachers: networks, each with a seed of its own, that are trained first without the
@@ -245,7 +247,10 @@ class Trainer:
                 total = total + heads.divergence(logits[own:], wanted)
             return total
 
-        return _Stage(config.epochs, config.learning_rate, config.weight_decay, self.batches, loss)
+        # With labels alone a network soon forgets other corpora; teachers remind their pupil.
+        keeps = self.start and not teachers
+        rate = config.learning_rate * (FINE_TUNING_SHARE if keeps else 1.0)
+        return _Stage(config.epochs, rate, config.weight_decay, self.batches, loss)
 
     def _qat_stage(self, teacher: EmotionNet) -> "_Stage":
         """The quantised network learns to answer as the float one does.
