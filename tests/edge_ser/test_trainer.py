@@ -1,0 +1,43 @@
+"""The trainer: how fast a network moves from where it starts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tone_corpus import write_tone_corpus
+
+from convert.architecture import SIZES
+from edge_ser.corpora import load_corpus
+from edge_ser.dataset import normalisation_of, read_clips
+from edge_ser.heads import Heads, own_heads
+from edge_ser.model import EmotionNet
+from edge_ser.trainer import FINE_TUNING_SHARE, TrainConfig, Trainer, batches_of
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_what_was_learned_before_is_left_slowly_where_no_teacher_recalls_it(
+    tmp_path: Path, taught: bool
+) -> None:
+    """After one step from one start, the way gone tells the rate: Adam's step is as long as it."""
+    clips = load_corpus(write_tone_corpus(tmp_path), "RAVDESS")
+    heads = Heads(own_heads(clips))
+    config = TrainConfig(epochs=1, qat_epochs=0, batch_size=len(clips))
+    model = replace(config.model, n_labels=len(heads), **SIZES["tiny"])
+    config = replace(config, model=model)
+    read = read_clips(clips, [heads.row_of(clip) or 0 for clip in clips], config.features)
+    torch.manual_seed(config.seed)
+    start = {name: value.clone() for name, value in EmotionNet(model).state_dict().items()}
+    weights = [name for name, _ in EmotionNet(model).named_parameters()]
+    teachers = [EmotionNet(model)] if taught else []
+
+    def way_gone(run: str, began: dict[str, torch.Tensor]) -> float:
+        batches = batches_of(read, config, normalisation_of(read, config.features))
+        folder = tmp_path / run
+        trainer = Trainer(config, heads, batches, None, folder, "cpu", None, teachers, began)
+        moved = trainer.run_stages().net.state_dict()
+        return sum(float((moved[name] - start[name]).abs().sum()) for name in weights)
+
+    share = 1.0 if taught else FINE_TUNING_SHARE
+    ratio = way_gone("learned", start) / way_gone("new", {})
+    assert ratio == pytest.approx(share, rel=1e-3)
