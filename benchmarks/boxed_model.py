@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "edge-ser-small"
 RECIPE = (
     *("--teachers", "4", "--rehearse", "--epochs", "60", "--fast"),
-    *("--noise", "0.8", "--min-snr", "0", "--clatter", "0.4", "--hiss", "0.3"),
-    *("--ending", "0.5", "--narrow", "0.15", "--gain", "12"),
+    *("--noise", "0.8", "--min-snr", "0", "--clatter", "0.4", "--ending", "0.5"),
+    *("--narrow", "0.15", "--gain", "12"),
 )
 """Of four corpora an epoch is long: 60 are as many steps as 227 of RAVDESS alone. It is to hear
 among other sounds, by any microphone. Four teachers differ where they know little, and on average

@@ -19,7 +19,6 @@ from firmware_host.features import FeatureConfig, mel_filters
 ACTIVE_SHARE = 0.03  # of the loudest frame's power: what is less is no speech (-15 dB)
 SMALLEST_POWER = 1e-12
 SLOPE_DB = (-1.0, 7.0)  # a noise's spectrum falls by so much an octave
-HISS_DB = (0.0, 3.0)  # a hiss's rises by so much: from white noise to blue, as water and air do
 BUMPS, BUMP_DB = 6, 4.0  # places over the mel bands, and deviation of what stands out there
 SWELLS, SWELL_DB = 9, 4.0  # places over a window, and largest deviation of a noise's level there
 BURSTS = 6  # of something that clatters in a window, at most
@@ -42,7 +41,6 @@ class SurroundingsConfig:
         min_snr_db, max_snr_db: of active speech over it.
         band_share: of the windows, from a narrower band than 0 to 8 kHz.
         clatter_share: of the noises, those out of which something stands for a moment.
-        hiss_share: of the noises, those whose spectrum rises instead of falling.
         ending_share: of noise and voices, what ends where a short recording does, as in a file:
             silence follows it, where a room goes on.
 
@@ -56,7 +54,6 @@ class SurroundingsConfig:
     max_snr_db: float = 35.0
     band_share: float = 0.05
     clatter_share: float = 0.0
-    hiss_share: float = 0.0
     ending_share: float = 0.0
 
 
@@ -162,9 +159,6 @@ class Surroundings:
         """Noises of random colour that swell and fade. Shape: (batch, frames, n_mels)."""
         batch, frames, n_mels = shape
         slope_db = _uniform(batch, *SLOPE_DB, generator)
-        if self.config.hiss_share:
-            hisses = torch.rand(batch, generator=generator) < self.config.hiss_share
-            slope_db = torch.where(hisses, -_uniform(batch, *HISS_DB, generator), slope_db)
         colour = -slope_db[:, None] * torch.log2(self._centres / 1_000.0)
         colour = colour + BUMP_DB * _curve(batch, BUMPS, n_mels, generator)
         swell = _uniform(batch, 0.0, SWELL_DB, generator)[:, None]

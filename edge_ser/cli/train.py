@@ -105,12 +105,6 @@ def train(
         float,
         typer.Option(min=0.0, max=1.0, help="Of these noises, the share that clatters."),
     ] = 0.0,
-    hiss: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0, help="Of these noises, the share that hisses, as water and air do."
-        ),
-    ] = 0.0,
     ending: Annotated[
         float,
         typer.Option(
@@ -202,7 +196,6 @@ def train(
             min_snr_db=min_snr,
             band_share=narrow,
             clatter_share=clatter,
-            hiss_share=hiss,
             ending_share=ending,
         )
         .with_switches(use_eca=eca, use_gfb=gfb, use_alfb=alfb, lstm_scales=lstm_scales)
