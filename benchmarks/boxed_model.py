@@ -32,8 +32,8 @@ RECIPE = (
     *("--narrow", "0.15", "--gain", "12"),
 )
 """Of four corpora an epoch is long: 60 are as many steps as 227 of RAVDESS alone. It is to hear
-among other sounds, by any microphone. Taught by four, a rehearsal
-recognised the validation speakers by a UAR of 78.4; by two, 76.6."""
+among other sounds, by any microphone. Taught by four, a rehearsal recognised the validation
+speakers by a UAR of 78.4; by two, 76.6."""
 CARD = Path(__file__).with_name("model_card.md")
 
 
