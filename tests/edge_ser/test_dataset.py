@@ -96,6 +96,23 @@ def test_an_epoch_is_determined_by_seed_and_number(clips: list[Clip]) -> None:
     assert not torch.equal(first[0].inputs, next(make(1).epoch(3)).inputs)
 
 
+def test_many_people_count_for_more_than_many_recordings() -> None:
+    """One voice of class 0 and sixteen of class 1, as many recordings of each."""
+    frames = np.zeros((WINDOW, FEATURES.n_mels + 2), np.float16)
+    some = [
+        ClipFeatures(Clip("TESS", Path(f"{n}.wav"), who, "f", "happy", "", ""), label, (frames,))
+        for n in range(64)
+        for label, who in ((0, "YAF"), (1, f"{n % 16:02}"))
+    ]
+    normalisation = normalisation_of(some, FEATURES)
+    quiet = AugmentConfig(copies=0, mixup=0.0).undisturbed
+    batches = TrainingBatches(some, FEATURES, WINDOW, normalisation, quiet, 64, 0)
+    drawn = torch.cat([batch.labels for number in range(8) for batch in batches.epoch(number)])
+    # The root of 64 recordings, and sixteen times that of four: a fifth, of 1,024 draws.
+    deviation = (0.2 * 0.8 / len(drawn)) ** 0.5
+    assert abs(float((drawn == 0).float().mean()) - 0.2) < 4 * deviation
+
+
 def test_what_teachers_are_asked_about_comes_beside_and_changes_no_label(
     clips: list[Clip],
 ) -> None:
