@@ -197,8 +197,9 @@ class TrainingBatches:
 
     A clip is drawn with a probability that falls with the square root of how many clips of
     its class its speaker has: a class of few is heard, and so are people of few words. Four
-    hundred recordings of one voice say little of how others sound. Every epoch is determined by the seed and its number alone, which is
-    what makes an interrupted training resumable bit for bit.
+    hundred recordings of one voice say little of how others sound. Every epoch is determined
+    by the seed and its number alone, which is what makes an interrupted training resumable bit
+    for bit.
     """
 
     def __init__(
