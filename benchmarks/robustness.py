@@ -5,7 +5,8 @@
 
 Both files hear the test speakers that their training held out, of each corpus, once clean and
 once through every degradation, by the recogniser that users run. Noises are the recordings in
-DATA/noise/*.flac, at 20, 10, 5 and 0 dB; without any, synthetic white and pink noise. Writes
+DATA/noise/*.flac, at 20, 10, 5 and 0 dB, and each voice is heard beside several pieces of one;
+without any, there is synthetic white and pink noise. Writes
 benchmarks/results/robustness/: robustness.json, .md, .svg, .png. What was heard is kept in
 runs/robustness, a file a degradation and corpus, and gone on with where it was interrupted.
 """
@@ -53,6 +54,7 @@ PRECISIONS = (FLOAT32, INT8)
 CLEAN, NOISE = "clean", "noise"
 SNRS_DB = (20, 10, 5, 0)
 HEADLINE_SNR_DB = 10
+PIECES = 4  # of a noise, beside which a recording is heard: where one is loud, another is not
 GAINS_DB = (-20, 20)
 CLIPPED_AT = (0.3, 0.1)  # of a recording's peak
 ROOMS = ((0.4, 5.0), (0.8, 0.0))  # seconds of decay, and dB of direct to reverberant sound
@@ -72,14 +74,14 @@ class Condition:
     Args:
         name: of it, also in file names.
         group: what kind of degradation it is.
-        change: what becomes of the samples; None: nothing.
+        changes: what becomes of the samples, once for each; None: nothing.
         noise, snr_db: which noise, how far below the voice.
         source: the file of the noise, where it has one.
     """
 
     name: str
     group: str
-    change: Change | None
+    changes: tuple[Change | None, ...]
     noise: str | None = None
     snr_db: int | None = None
     source: Path | None = None
@@ -156,22 +158,23 @@ def noise_sources(data: Path) -> dict[str, Path | None]:
 
 def conditions(noises: Mapping[str, Path | None]) -> list[Condition]:
     """Clean first, then every degradation."""
-    out = [Condition(CLEAN, CLEAN, None)]
+    out = [Condition(CLEAN, CLEAN, (None,))]
     for name, path in noises.items():
         for snr_db in SNRS_DB:
-            change = partial(_with_noise, noise=path or name, snr_db=snr_db)
-            out.append(Condition(f"{name}, {snr_db} dB", NOISE, change, name, snr_db, path))
+            beside = partial(_with_noise, noise=path or name, snr_db=snr_db)
+            pieces = tuple(partial(beside, piece=piece) for piece in range(PIECES))
+            out.append(Condition(f"{name}, {snr_db} dB", NOISE, pieces, name, snr_db, path))
     for gain_db in GAINS_DB:
         change = partial(_louder, gain_db=gain_db)
-        out.append(Condition(f"gain {gain_db:+d} dB", "gain", change))
+        out.append(Condition(f"gain {gain_db:+d} dB", "gain", (change,)))
     for share in CLIPPED_AT:
         change = partial(_clipped, share=share)
-        out.append(Condition(f"clipped at {share:.0%} of the peak", "clipping", change))
+        out.append(Condition(f"clipped at {share:.0%} of the peak", "clipping", (change,)))
     for seconds, direct_db in ROOMS:
         change = partial(_in_a_room, seconds=seconds, direct_db=direct_db)
-        out.append(Condition(f"room, T60 {seconds} s, D/R {direct_db:.0f} dB", "room", change))
-    out.append(Condition("8 kHz source", "band", _narrow))
-    out.append(Condition("telephone", "band", _telephone))
+        out.append(Condition(f"room, T60 {seconds} s, D/R {direct_db:.0f} dB", "room", (change,)))
+    out.append(Condition("8 kHz source", "band", (_narrow,)))
+    out.append(Condition("telephone", "band", (_telephone,)))
     return out
 
 
@@ -220,6 +223,7 @@ def measure(
         },
         "seed": "sha256 of each recording's file name",
         "limit": limit,
+        "pieces": PIECES,
         "corpora": {
             name: {
                 "division": choice.division,
@@ -255,8 +259,10 @@ def seed_of(path: Path) -> int:
     return int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "little")
 
 
-def _with_noise(samples: Float32, path: Path, noise: Path | str, snr_db: float) -> Float32:
-    return degrade.add_noise(samples, _noise(noise), snr_db, seed_of(path))
+def _with_noise(
+    samples: Float32, path: Path, noise: Path | str, snr_db: float, piece: int
+) -> Float32:
+    return degrade.add_noise(samples, _noise(noise), snr_db, seed_of(path) + piece)
 
 
 @lru_cache(maxsize=16)
@@ -355,13 +361,14 @@ def _hear_all(
     there = len(wanted) * len(choices) - len(missing)
     tell(f"{there} parts were heard before, {len(missing)} are to be heard: {kept}")
     tasks = [
-        Hearing(clip.path, models, condition.change)
+        Hearing(clip.path, models, change)
         for condition, choice in missing
+        for change in condition.changes
         for clip in choice.clips
     ]
     heard = hear_each(tasks, jobs)
     for number, (condition, choice) in enumerate(missing, start=1):
-        found = [next(heard) for _ in choice.clips]
+        found = [next(heard) for _ in condition.changes for _ in choice.clips]
         part = {
             "clips": [clip.path.name for clip in choice.clips],
             **{
@@ -374,11 +381,19 @@ def _hear_all(
 
 
 def _read_part(path: Path, choice: ClipChoice) -> dict[str, Outcomes]:
-    """Outcomes by precision."""
-    part = json.loads(path.read_text())
+    """Outcomes by precision, of all recordings once for each change."""
+    part, n = json.loads(path.read_text()), len(choice.clips)
     if part["clips"] != [clip.path.name for clip in choice.clips]:
         raise EdgeSerError(f"{path} is of other recordings than are here: remove it")
-    return {precision: outcomes_of(choice, part[precision]) for precision in PRECISIONS}
+    return {
+        precision: pool(
+            [
+                outcomes_of(choice, part[precision][start : start + n])
+                for start in range(0, len(part[precision]), n)
+            ]
+        )
+        for precision in PRECISIONS
+    }
 
 
 # --- summing up --------------------------------------------------------------------------
@@ -398,7 +413,7 @@ def _condition_row(
         for precision in PRECISIONS:
             score = here[precision].score()
             row |= {precision: score.uar, f"{precision}_accuracy": score.accuracy}
-            change = compare(here[precision], before[precision])
+            change = compare(here[precision], pool([before[precision]] * len(condition.changes)))
             row[f"{precision}_accuracy_points_to_clean"] = change.accuracy_points
             row[f"{precision}_points_to_clean"] = change.uar_points
             row[f"{precision}_points_to_clean_interval"] = change.uar_points_interval
@@ -525,7 +540,8 @@ def _notes(summary: Summary) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return [
         *lines,
-        "- Noise: its level against that of active speech. Room: T60, and direct to reverberant "
+        "- Noise: its level against that of active speech; each recording beside "
+        f"{summary['pieces']} pieces of it. Room: T60, and direct to reverberant "
         "energy. Telephone: 300 to 3400 Hz, 8 kHz, mu-law. What is random is determined by the "
         "recording's name.",
         f"- {machine['cpu']}, {machine['system']}; {versions}.",

@@ -25,6 +25,7 @@ from firmware_host.normalisation import Normalisation
 from firmware_host.recognizer import EmotionRecognizer
 from robustness import (
     CLEAN,
+    PIECES,
     SNRS_DB,
     Condition,
     conditions,
@@ -106,6 +107,15 @@ def test_every_file_hears_what_a_user_would_hear(
                 truth.append(recognizer.labels.index(SEVEN_FROM_CANONICAL[clip.emotion]))
             alone = make_outcomes(truth, probabilities, ["x"] * len(clips)).score().uar
             assert by_name[name]["corpora"]["RAVDESS"][precision] == pytest.approx(alone)
+    noisy = by_name["a hiss, 0 dB"]["corpora"]["RAVDESS"]
+    recognizer = EmotionRecognizer(models / "hear-me.int8.tflite")
+    right = []
+    for change in next(one for one in wanted if one.group == "noise").changes:
+        assert change is not None
+        for clip in clips:
+            heard = recognizer.recognize(change(read_audio(clip.path)[0], clip.path), RATE)
+            right.append(heard.label == SEVEN_FROM_CANONICAL[clip.emotion])
+    assert noisy["int8_accuracy"] == pytest.approx(np.mean(right))
     facts = summary["corpora"]["RAVDESS"]
     assert (facts["clips"], facts["status"]) == (len(clips), "held out")
     counts = Counter(SEVEN_FROM_CANONICAL[clip.emotion] for clip in clips)
@@ -160,10 +170,14 @@ def test_without_recorded_noises_there_are_synthetic_ones(tmp_path: Path) -> Non
     assert levels == list(SNRS_DB)
     samples = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     for condition in found[1:]:
-        assert condition.change is not None
-        changed = condition.change(samples, Path("a.wav"))
-        assert changed.shape == samples.shape
-        assert not np.array_equal(changed, samples)
+        heard = [samples]
+        for change in condition.changes:
+            assert change is not None
+            changed = change(samples, Path("a.wav"))
+            assert changed.shape == samples.shape
+            assert not any(np.array_equal(changed, one) for one in heard)
+            heard.append(changed)
+        assert len(heard) == 1 + (PIECES if condition.group == "noise" else 1)
 
 
 def test_a_folder_without_both_precisions_is_refused(
