@@ -1,14 +1,16 @@
 """The file that a unit leaves: what every test recording sounded like, and how it came about.
 
 Small enough to publish. All that is said of single recordings stands in one packed string:
-the JSON of it, compressed and in base64, since thousands of digits compress well.
-`json.loads(zlib.decompress(base64.b64decode(data["recordings"])))` reads it anywhere.
+the JSON of it, compressed and in base64, since thousands of digits compress well; and what
+follows from other digits is left out. Of probabilities at the model's temperature there is how
+far they are from those at temperature 1, brought to it (nothing, where a recording is one
+window), and of further files how far they are from the first. `read_outcomes` reads them.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from firmware_host.files import write_whole
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STEPS = 10_000  # a probability is kept in whole steps of so many
+HALF_A_STEP = 0.5  # what was rounded to none may have been as much
 
 FLOAT32, INT8, POST_TRAINING = "float32", "int8", "ptq.int8"
 """Names of the variants: TFLite files, as `convert.pipeline` calls them."""
@@ -96,17 +99,21 @@ class Outcome:
 
 def to_json(outcome: Outcome) -> str:
     """An outcome as text; `from_json` reads it."""
+    untempered = {name: _in_steps(heard.untempered) for name, heard in outcome.heard.items()}
+    first = next(iter(untempered.values()), 0)
     recordings = {
         "names": outcome.names,
         "speakers": outcome.speakers,
         "truth": outcome.truth.tolist(),
         "heard": {
-            variant: {
+            name: {
                 "labels": heard.labels.tolist(),
-                "probabilities": _in_steps(heard.probabilities),
-                "untempered": _in_steps(heard.untempered),
+                "probabilities": (
+                    _in_steps(heard.probabilities) - _tempered(untempered[name], outcome.training)
+                ).tolist(),
+                "untempered": (untempered[name] - (first if number else 0)).tolist(),
             }
-            for variant, heard in outcome.heard.items()
+            for number, (name, heard) in enumerate(outcome.heard.items())
         },
     }
     packed = zlib.compress(json.dumps(recordings, separators=(",", ":")).encode(), 9)
@@ -145,6 +152,10 @@ def from_json(text: str, name: str) -> Outcome:
         if data["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {data['format_version']}")
         recordings = json.loads(zlib.decompress(base64.b64decode(data["recordings"])))
+        untempered: dict[str, Int64] = {}
+        for name_of_file, heard in recordings["heard"].items():
+            first = next(iter(untempered.values()), 0)
+            untempered[name_of_file] = np.asarray(heard["untempered"], np.int64) + first
         return Outcome(
             unit=Unit.from_dict(data["unit"]),
             labels=tuple(data["labels"]),
@@ -153,8 +164,11 @@ def from_json(text: str, name: str) -> Outcome:
             truth=np.asarray(recordings["truth"], np.int64),
             heard={
                 variant: Heard(
-                    _from_steps(heard["probabilities"]),
-                    _from_steps(heard["untempered"]),
+                    _from_steps(
+                        np.asarray(heard["probabilities"], np.int64)
+                        + _tempered(untempered[variant], data["training"])
+                    ),
+                    _from_steps(untempered[variant]),
                     np.asarray(heard["labels"], np.int64),
                     data["files"][variant],
                 )
@@ -219,15 +233,28 @@ def read_outcomes(folder: Path) -> list[Outcome]:
     return [from_json(path.read_text(encoding="utf-8"), str(path)) for path in paths]
 
 
-def _in_steps(probabilities: Float64) -> list[list[int]]:
-    """A list for each label but the last, whose probabilities are what is left; it packs best."""
-    steps: list[list[int]] = np.rint(probabilities[:, :-1].T * STEPS).astype(int).tolist()
-    return steps
+def _in_steps(probabilities: Float64) -> Int64:
+    """A row for each label but the last, whose probabilities are what is left; it packs best."""
+    return np.rint(probabilities[:, :-1].T * STEPS).astype(np.int64)
 
 
-def _from_steps(steps: Sequence[Sequence[int]]) -> Float64:
-    most = np.asarray(steps, np.float64).T
-    # Each was rounded by itself, which may leave less than nothing.
-    left = np.maximum(0.0, STEPS - most.sum(axis=1, keepdims=True))
-    whole = np.hstack([most, left])
+def _from_steps(steps: Int64) -> Float64:
+    whole = _with_the_last(steps).T
     return np.asarray(whole / whole.sum(axis=1, keepdims=True), np.float64)
+
+
+def _with_the_last(steps: Int64) -> Float64:
+    # Each was rounded by itself, which may leave less than nothing.
+    left = np.maximum(0, STEPS - steps.sum(axis=0, keepdims=True))
+    return np.vstack([steps, left]).astype(np.float64)
+
+
+def _tempered(untempered: Int64, training: Mapping[str, Any]) -> Int64:
+    """What the steps at the model's temperature would be if each recording were one window.
+
+    Shape:
+        - untempered, and what is returned: (n_labels - 1, recordings)
+    """
+    whole = np.maximum(_with_the_last(untempered), HALF_A_STEP)
+    powers = whole ** (1.0 / training["temperature"])
+    return np.asarray(np.rint(STEPS * powers[:-1] / powers.sum(axis=0)), np.int64)
