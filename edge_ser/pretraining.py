@@ -112,6 +112,7 @@ class Pretraining:
             epochs=config.pretraining_epochs,
             qat_epochs=0,
             teachers=0,
+            pupil_epochs=0,
         )
 
     def _settings(self, config: TrainConfig) -> dict[str, object]:

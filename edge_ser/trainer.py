@@ -60,6 +60,8 @@ class TrainConfig:
             and from these speakers too; 0 leaves them out.
         teacher_size: a key of `SIZES`; larger networks know more than a small one learns from
             labels alone.
+        pupil_epochs: of float training where there are teachers; 0: as many as theirs. They never
+            answer twice alike, as no two mixtures of clips are: there is long something to learn.
         teachers_share: of the loss, what comes from answering as the teachers do on average.
         pretraining_epochs: on the other corpora's recordings, where there are some.
         fast: float training in bfloat16 where that is exact enough, its convolutions compiled:
@@ -84,6 +86,7 @@ class TrainConfig:
     threads: int = 1
     teachers: int = 0
     teacher_size: str = "large"
+    pupil_epochs: int = 0
     teachers_share: float = 0.7
     pretraining_epochs: int = 50
     fast: bool = False
@@ -99,7 +102,9 @@ class TrainConfig:
         seed = (self.seed + 1) * TEACHER_SEEDS + number
         model: ModelConfig = replace(self.model, **SIZES[self.teacher_size])
         quiet = self.augment.undisturbed
-        return replace(self, model=model, augment=quiet, seed=seed, teachers=0, qat_epochs=0)
+        return replace(
+            self, model=model, augment=quiet, seed=seed, teachers=0, pupil_epochs=0, qat_epochs=0
+        )
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,8 @@ class Trainer:
         # With labels alone a network soon forgets other corpora; teachers remind their pupil.
         keeps = self.start and not teachers
         rate = config.learning_rate * (FINE_TUNING_SHARE if keeps else 1.0)
-        return _Stage(config.epochs, rate, config.weight_decay, self.batches, loss)
+        epochs = (config.pupil_epochs if teachers else 0) or config.epochs
+        return _Stage(epochs, rate, config.weight_decay, self.batches, loss)
 
     def _qat_stage(self, teacher: EmotionNet) -> "_Stage":
         """The quantised network learns to answer as the float one does.

@@ -106,6 +106,9 @@ def evaluate(
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    pupil_epochs: Annotated[
+        int, typer.Option(min=0, help="Of the model where it has teachers; 0: as many as theirs.")
+    ] = 0,
     pretraining_epochs: Annotated[
         int, typer.Option(min=1, help="On what is trained on first.")
     ] = 50,
@@ -194,6 +197,7 @@ def evaluate(
         qat_learning_rate=qat_learning_rate,
         teachers=teachers,
         teacher_size=teacher_size,
+        pupil_epochs=pupil_epochs,
         pretraining_epochs=pretraining_epochs,
         fast=fast,
         post_training=post_training,

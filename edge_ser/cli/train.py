@@ -69,6 +69,14 @@ def train(
         ),
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    pupil_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of the model's float training where there are teachers, of whom it learns long "
+            "after they learned all they can. 0: as many as theirs.",
+        ),
+    ] = 0,
     rehearse: Annotated[
         bool,
         typer.Option(
@@ -209,6 +217,7 @@ def train(
             threads=threads,
             teachers=teachers,
             teacher_size=teacher_size,
+            pupil_epochs=pupil_epochs,
             pretraining_epochs=pretraining_epochs,
             fast=fast,
         )

@@ -27,7 +27,7 @@ class Settings:
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
         epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers,
-            teacher_size, pretraining_epochs, fast: as `TrainConfig`.
+            teacher_size, pupil_epochs, pretraining_epochs, fast: as `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
 
@@ -48,6 +48,7 @@ class Settings:
     qat_learning_rate: float = TrainConfig.qat_learning_rate
     teachers: int = TrainConfig.teachers
     teacher_size: str = TrainConfig.teacher_size
+    pupil_epochs: int = TrainConfig.pupil_epochs
     pretraining_epochs: int = TrainConfig.pretraining_epochs
     fast: bool = TrainConfig.fast
     post_training: bool = False
@@ -83,6 +84,7 @@ class Settings:
             qat_learning_rate=self.qat_learning_rate,
             teachers=self.teachers,
             teacher_size=self.teacher_size,
+            pupil_epochs=self.pupil_epochs,
             pretraining_epochs=self.pretraining_epochs,
             fast=self.fast,
             seed=seed,

@@ -131,6 +131,8 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         "2",
         "--teacher-size",
         "small",
+        "--pupil-epochs",
+        "30",
         "--qat-epochs",
         "1",
         "--name",
@@ -141,6 +143,7 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
     assert "teacher 1: epoch 1 of 24" in ends[1].stderr
     assert "teacher 1" not in ends[0].stderr  # it was ready
+    assert "float training: epoch 1 of 30" in ends[1].stderr
     weights = {name: value.tobytes() for name, value in one.float_tensors.items()}
     assert weights == {name: value.tobytes() for name, value in other.float_tensors.items()}
     alone = read_checkpoint(trained).float_tensors
