@@ -99,21 +99,22 @@ class Outcome:
 
 def to_json(outcome: Outcome) -> str:
     """An outcome as text; `from_json` reads it."""
-    untempered = {name: _in_steps(heard.untempered) for name, heard in outcome.heard.items()}
+    untempered = {v: _in_steps(heard.untempered) for v, heard in outcome.heard.items()}
     first = next(iter(untempered.values()), 0)
     recordings = {
         "names": outcome.names,
         "speakers": outcome.speakers,
         "truth": outcome.truth.tolist(),
         "heard": {
-            name: {
+            variant: {
                 "labels": heard.labels.tolist(),
                 "probabilities": (
-                    _in_steps(heard.probabilities) - _tempered(untempered[name], outcome.training)
+                    _in_steps(heard.probabilities)
+                    - _tempered(untempered[variant], outcome.training)
                 ).tolist(),
-                "untempered": (untempered[name] - (first if number else 0)).tolist(),
+                "untempered": (untempered[variant] - (first if number else 0)).tolist(),
             }
-            for number, (name, heard) in enumerate(outcome.heard.items())
+            for number, (variant, heard) in enumerate(outcome.heard.items())
         },
     }
     packed = zlib.compress(json.dumps(recordings, separators=(",", ":")).encode(), 9)
@@ -153,9 +154,9 @@ def from_json(text: str, name: str) -> Outcome:
             raise ValueError(f"format version {data['format_version']}")
         recordings = json.loads(zlib.decompress(base64.b64decode(data["recordings"])))
         untempered: dict[str, Int64] = {}
-        for name_of_file, heard in recordings["heard"].items():
+        for variant, heard in recordings["heard"].items():
             first = next(iter(untempered.values()), 0)
-            untempered[name_of_file] = np.asarray(heard["untempered"], np.int64) + first
+            untempered[variant] = np.asarray(heard["untempered"], np.int64) + first
         return Outcome(
             unit=Unit.from_dict(data["unit"]),
             labels=tuple(data["labels"]),
