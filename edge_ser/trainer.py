@@ -40,6 +40,7 @@ AVERAGING_EPOCHS = 4  # horizon of the running average of weights, and between l
 GRADIENT_NORM = 5.0  # larger gradients are scaled down to it
 FINE_TUNING_SHARE = 0.5  # of the learning rate, where what was learned before is to be kept
 TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
+BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # of Intel's and Arm's processors
 CALIBRATION_BATCHES = 8
 CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 
@@ -64,9 +65,9 @@ class TrainConfig:
             answer twice alike, as no two mixtures of clips are: there is long something to learn.
         teachers_share: of the loss, what comes from answering as the teachers do on average.
         pretraining_epochs: on the other corpora's recordings, where there are some.
-        fast: float training in bfloat16 where that is exact enough, its convolutions compiled:
-            twice as fast on a processor with bfloat16 units, and other last bits. It needs a C++
-            compiler.
+        fast: float training with convolutions compiled, in bfloat16 where that is exact enough
+            and the processor has units for it: twice as fast with these, and other last bits. It
+            needs a C++ compiler.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -427,5 +428,12 @@ def _compile(net: EmotionNet) -> None:
 @contextmanager
 def _arithmetic(device: str, fast: bool) -> Iterator[None]:
     """Where a network is evaluated: in float32, or faster and less exact."""
-    with torch.autocast(device, torch.bfloat16, enabled=fast):
+    with torch.autocast(device, torch.bfloat16, enabled=fast and _has_bfloat16(device)):
         yield
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether there are units for bfloat16: without, it is emulated, and ten times slower."""
+    if device != "cpu":
+        return True
+    return any(torch.cpu.get_capabilities().get(name) for name in BFLOAT16_UNITS)

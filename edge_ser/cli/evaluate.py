@@ -113,7 +113,7 @@ def evaluate(
         int, typer.Option(min=1, help="On what is trained on first.")
     ] = 50,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Compiled and in bfloat16, as in train.")
+        bool, typer.Option("--fast", help="Compiled, and in bfloat16 where it can be, as in train.")
     ] = False,
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,
     gfb: Annotated[bool, typer.Option("--gfb/--no-gfb", help="The BiLSTM.")] = True,

@@ -145,8 +145,8 @@ def train(
         bool,
         typer.Option(
             "--fast",
-            help="Compiled, and in bfloat16 where that is exact enough: twice as fast on "
-            "processors with bfloat16 units. Needs a C++ compiler; gives other last bits.",
+            help="Compiled, and in bfloat16 where that is exact enough and the processor has units "
+            "for it: twice as fast with these. Needs a C++ compiler; gives other last bits.",
         ),
     ] = False,
     eca: Annotated[bool, typer.Option("--eca/--no-eca", help="Channel attention.")] = True,

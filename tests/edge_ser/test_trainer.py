@@ -1,5 +1,6 @@
-"""The trainer: how fast a network moves from where it starts."""
+"""The trainer: how fast a network moves from where it starts, and in what arithmetic."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from edge_ser.corpora import load_corpus
 from edge_ser.dataset import normalisation_of, read_clips
 from edge_ser.heads import Heads, own_heads
 from edge_ser.model import EmotionNet
-from edge_ser.trainer import FINE_TUNING_SHARE, TrainConfig, Trainer, batches_of
+from edge_ser.trainer import (
+    FINE_TUNING_SHARE,
+    TrainConfig,
+    Trainer,
+    _has_bfloat16,
+    batches_of,
+)
+from firmware_host.cpu import CPU_INFO
 
 
 @pytest.mark.parametrize("taught", [False, True])
@@ -41,3 +49,11 @@ def test_what_was_learned_before_is_left_slowly_where_no_teacher_recalls_it(
     share = 1.0 if taught else FINE_TUNING_SHARE
     ratio = way_gone("learned", start) / way_gone("new", {})
     assert ratio == pytest.approx(share, rel=1e-3)
+
+
+def test_bfloat16_is_used_where_the_processor_has_units_for_it(need: Callable[[str], None]) -> None:
+    """As the kernel says of the processor, in its own words."""
+    if not CPU_INFO.is_file():
+        need(f"{CPU_INFO} is Linux's")
+    words = set(CPU_INFO.read_text().lower().split())
+    assert _has_bfloat16("cpu") == bool(words & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
