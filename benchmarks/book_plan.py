@@ -155,10 +155,10 @@ def estimate_minutes(
         clips *= 1 + AugmentConfig().copies
     own, teacher = (SECONDS_A_CLIP_AND_EPOCH[s] for s in (settings.size, settings.teacher_size))
     teachers = 0 if taught else settings.teachers
-    # While a network learns from teachers, they answer: a third of what their own learning takes.
+    # While a network learns from teachers, one of them answers: a third of what learning takes.
     epochs = (settings.pupil_epochs if settings.teachers else 0) or settings.epochs
     seconds = teachers * settings.epochs * teacher
-    seconds += epochs * (own + settings.teachers / 3 * teacher)
+    seconds += epochs * (own + (teacher / 3 if settings.teachers else 0.0))
     seconds += QAT_FACTOR * settings.qat_epochs * own
     seconds *= clips * (FAST_FACTOR if settings.fast else 1.0)
     return (before + seconds + SECONDS_BESIDE) / 60

@@ -17,7 +17,6 @@ from torch.nn import functional
 from edge_ser.corpora.clip import Clip
 from edge_ser.emotions import in_corpus_order
 
-SMALLEST_PROBABILITY = 1e-9
 OUTSIDE = -1e4
 """Logit of another head's class: its probability is zero, and zero times it is too."""
 
@@ -119,18 +118,6 @@ class Heads:
         own = self.own(rows).float()
         mean = (log_probabilities * own).sum(dim=1) / own.sum(dim=1)
         return -((1.0 - label_smoothing) * right + label_smoothing * mean).mean()
-
-    def together(self, logits: Sequence[Tensor]) -> Tensor:
-        """What several networks answer together: the mean of their probabilities, as logits.
-
-        Shape:
-            - logits: each (batch, rows), and so is what is returned
-        """
-        answers = [
-            torch.cat([functional.softmax(one[:, rows], dim=1) for rows in self.rows], dim=1)
-            for one in logits
-        ]
-        return torch.stack(answers).mean(dim=0).clamp(min=SMALLEST_PROBABILITY).log()
 
     def divergence(self, logits: Tensor, wanted: Tensor) -> Tensor:
         """How far a network is from answering as another does, over all heads.

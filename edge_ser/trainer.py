@@ -42,6 +42,9 @@ FINE_TUNING_SHARE = 0.5  # of the learning rate, where what was learned before i
 TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # of Intel's and Arm's processors
 CALIBRATION_BATCHES = 8
+RECIPE = 2
+"""Of what the code does with the settings: raised when the same ones come to train another network,
+so that no folder is gone on with in another way than it was begun."""
 CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 
 
@@ -215,7 +218,7 @@ class Trainer:
 
         The ensemble is asked about the clips undisturbed: what it knows of them is to be heard
         among other sounds too. Of clips without a label its answers are all there is to learn:
-        they say of many more people how it hears them.
+        they say of many more people how it hears them. See `answers` for who is asked.
 
         Sources: "Born-Again Neural Networks" (arXiv 1805.04770), whose students have the form of
         their teachers, and surpass them; "Model Compression" (Bucila et al., KDD 2006), which
@@ -230,8 +233,7 @@ class Trainer:
             asked = inputs if batch.undisturbed is None else batch.undisturbed.to(device)
             with _arithmetic(device, config.fast):
                 logits = net(inputs)
-                with torch.no_grad():
-                    taught = [teacher(asked).float() for teacher in teachers]
+                wanted = answers(teachers, asked) if teachers else None
             logits = logits.float()
             total: Tensor = logits.new_zeros(())
             for weight, labels in (
@@ -239,18 +241,16 @@ class Trainer:
                 (1.0 - batch.share, batch.mixed_in.to(device)),
             ):
                 part = heads.cross_entropy(logits[:own], labels, config.label_smoothing)
-                if taught:
-                    wanted = torch.stack([heads.probabilities(t[:own], labels) for t in taught])
+                if wanted is not None:
                     of_teachers = functional.kl_div(
                         heads.log_softmax(logits[:own], labels),
-                        wanted.mean(dim=0),
+                        heads.probabilities(wanted[:own], labels),
                         reduction="batchmean",
                     )
                     part = torch.lerp(part, of_teachers, config.teachers_share)
                 total = total + weight * part
-            if len(inputs) > own:
-                wanted = heads.together([t[own:] for t in taught])
-                total = total + heads.divergence(logits[own:], wanted)
+            if wanted is not None and len(inputs) > own:
+                total = total + heads.divergence(logits[own:], wanted[own:])
             return total
 
         # With labels alone a network soon forgets other corpora; teachers remind their pupil.
@@ -349,6 +349,25 @@ class Trainer:
         return uar
 
 
+def answers(teachers: Sequence[nn.Module], asked: Tensor) -> Tensor:
+    """Of each clip the logits of one of the teachers; each is asked about its share of them.
+
+    That costs as much as one teacher. The gradient of the divergence from an answer is linear in
+    the answer's probabilities: on average it is what following the mean of all would give.
+
+    Shape:
+        - asked: (batch, window_frames, n_features)
+        - returns: (batch, n_labels), float32
+    """
+    shares = [asked[number :: len(teachers)] for number in range(len(teachers))]
+    with torch.no_grad():
+        said = [teacher(share).float() for teacher, share in zip(teachers, shares, strict=True)]
+    logits: Tensor = said[0].new_empty(len(asked), said[0].shape[1])
+    for number, of_one in enumerate(said):
+        logits[number :: len(teachers)] = of_one
+    return logits
+
+
 def batches_of(
     clips: Sequence[ClipFeatures], config: TrainConfig, normalisation: Normalisation
 ) -> TrainingBatches:
@@ -373,8 +392,8 @@ def named(stage: str, on_epoch: OnEpoch) -> OnEpoch:
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
-    """Settings as plain JSON types."""
-    data = asdict(config)
+    """Settings as plain JSON types, and the recipe that they are settings of."""
+    data = asdict(config) | {"recipe": RECIPE}
     data["model"], data["features"] = config.model.to_dict(), config.features.to_dict()
     return data
 

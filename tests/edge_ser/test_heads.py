@@ -54,17 +54,6 @@ def test_no_other_head_moves_a_clip_and_a_clip_moves_no_other_head() -> None:
     assert not heads.probabilities(logits, rows)[:, 2:].any()
 
 
-def test_together_is_the_mean_of_what_each_answers() -> None:
-    """Head by head; one alone answers as it did, and diverges from nothing."""
-    heads = Heads(own_heads(CLIPS))
-    one, other = torch.randn(8, 4), torch.randn(8, 4)
-    both = heads.together([one, other])
-    for rows in heads.rows:
-        expected = (one[:, rows].softmax(dim=1) + other[:, rows].softmax(dim=1)) / 2
-        torch.testing.assert_close(both[:, rows].softmax(dim=1), expected)
-    assert float(heads.divergence(heads.together([one]), one)) < 1e-6
-
-
 def test_whoever_answers_alike_does_not_diverge() -> None:
     """A shift of all of a head's logits is no other answer; of another head's it is not asked."""
     heads = Heads(own_heads(CLIPS))

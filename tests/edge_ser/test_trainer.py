@@ -11,13 +11,14 @@ from tone_corpus import write_tone_corpus
 from convert.architecture import SIZES
 from edge_ser.corpora import load_corpus
 from edge_ser.dataset import normalisation_of, read_clips
-from edge_ser.heads import Heads, own_heads
+from edge_ser.heads import Head, Heads, own_heads
 from edge_ser.model import EmotionNet
 from edge_ser.trainer import (
     FINE_TUNING_SHARE,
     TrainConfig,
     Trainer,
     _has_bfloat16,
+    answers,
     batches_of,
 )
 from firmware_host.cpu import CPU_INFO
@@ -49,6 +50,33 @@ def test_what_was_learned_before_is_left_slowly_where_no_teacher_recalls_it(
     share = 1.0 if taught else FINE_TUNING_SHARE
     ratio = way_gone("learned", start) / way_gone("new", {})
     assert ratio == pytest.approx(share, rel=1e-3)
+
+
+def test_asking_one_teacher_a_clip_teaches_what_asking_all_would() -> None:
+    """A clip that stands in the batch once for each teacher: the gradient of their mean answer."""
+    model = TrainConfig().model
+    heads = Heads([Head(("RAVDESS",), tuple(map(str, range(model.n_labels))), {})])
+    torch.manual_seed(1)
+    teachers = [EmotionNet(model).eval() for _ in range(3)]
+    for teacher in teachers:
+        torch.nn.init.normal_(
+            teacher.output.weight, std=10.0
+        )  # else all of them answer nearly the same
+    clips = torch.randn(2, 64, model.n_features)
+    logits = torch.randn(2, model.n_labels)
+
+    def gradient(asked: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        given = logits.repeat_interleave(len(asked) // 2, dim=0).requires_grad_()
+        heads.divergence(given, wanted).backward()
+        assert given.grad is not None
+        return given.grad.view(2, -1, model.n_labels).sum(dim=1)
+
+    with torch.no_grad():
+        said = torch.stack([teacher(clips).softmax(dim=1) for teacher in teachers])
+    assert float(said.std(dim=0).max()) > 0.1
+    thrice = clips.repeat_interleave(3, dim=0)
+    one_each = gradient(thrice, answers(teachers, thrice))
+    torch.testing.assert_close(one_each, gradient(clips, said.mean(dim=0).log()))
 
 
 def test_bfloat16_is_used_where_the_processor_has_units_for_it(need: Callable[[str], None]) -> None:
