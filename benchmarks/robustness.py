@@ -48,6 +48,7 @@ from one_fold import ROOT
 RESULTS = ROOT / "benchmarks" / "results" / "robustness"
 PARTS = ROOT / "runs" / "robustness"
 STEM = "robustness"
+FORMAT = 1  # of the JSON; raised when what reads it needs what was not there before
 BOXED = "boxed"  # folder of the converted model in the package
 PRECISIONS = (FLOAT32, INT8)
 
@@ -142,9 +143,20 @@ def publish(
 
 
 def read_results(out: Path = RESULTS) -> Summary | None:
-    """What was measured last; None where nothing was."""
+    """What was measured last; None where nothing was.
+
+    Raises:
+        EdgeSerError: when an earlier version of this program measured it.
+    """
     path = out / f"{STEM}.json"
-    summary: Summary | None = json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    summary: Summary = json.loads(path.read_text())
+    if summary.get("format") != FORMAT:
+        raise EdgeSerError(
+            f"{path} has format {summary.get('format')}, and this program reads {FORMAT}: measure "
+            "again with `python benchmarks/robustness.py`"
+        )
     return summary
 
 
@@ -212,6 +224,7 @@ def measure(
     contract = read_contract(files[INT8])
     labels = contract.labels
     return {
+        "format": FORMAT,
         "model": contract.name,
         "files": {
             precision: {

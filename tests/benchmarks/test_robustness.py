@@ -31,6 +31,7 @@ from robustness import (
     conditions,
     measure,
     noise_sources,
+    read_results,
     to_markdown,
     write_results,
 )
@@ -186,3 +187,10 @@ def test_a_folder_without_both_precisions_is_refused(
     (tmp_path / "m.float32.tflite").write_bytes((models / "hear-me.float32.tflite").read_bytes())
     with pytest.raises(EdgeSerError, match="0 pairs"):
         measure(tmp_path, data, CORPORA, wanted, tmp_path, tell=quiet)
+
+
+def test_results_of_an_earlier_version_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    assert read_results(tmp_path) is None
+    (tmp_path / "robustness.json").write_text('{"model": "edge-ser-small"}')
+    with pytest.raises(EdgeSerError, match=r"measure again with `python benchmarks/robustness.py`"):
+        read_results(tmp_path)
