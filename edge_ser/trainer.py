@@ -42,10 +42,10 @@ FINE_TUNING_SHARE = 0.5  # of the learning rate, where what was learned before i
 TEACHER_SEEDS = 1000  # between the seeds of the teachers of one seed and of the next
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # of Intel's and Arm's processors
 CALIBRATION_BATCHES = 8
+CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 RECIPE = 2
 """Of what the code does with the settings: raised when the same ones come to train another network,
 so that no folder is gone on with in another way than it was begun."""
-CALIBRATION_EPOCH = 2**20  # the number of an epoch of its own, which no training reaches
 
 
 @dataclass(frozen=True)
