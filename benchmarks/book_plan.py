@@ -156,7 +156,7 @@ def estimate_minutes(
     own, teacher = (SECONDS_A_CLIP_AND_EPOCH[s] for s in (settings.size, settings.teacher_size))
     teachers = 0 if taught else settings.teachers
     # While a network learns from teachers, one of them answers: a third of what learning takes.
-    epochs = (settings.pupil_epochs if settings.teachers else 0) or settings.epochs
+    epochs = settings.config(n_labels=2, seed=unit.seed).own_epochs
     seconds = teachers * settings.epochs * teacher
     seconds += epochs * (own + (teacher / 3 if settings.teachers else 0.0))
     seconds += QAT_FACTOR * settings.qat_epochs * own

@@ -71,6 +71,9 @@ class TrainConfig:
         fast: float training with convolutions compiled, in bfloat16 where that is exact enough
             and the processor has units for it: twice as fast with these, and other last bits. It
             needs a C++ compiler.
+
+    Raises:
+        EdgeSerError: when there is no such size, or a batch has fewer clips than it has teachers.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -97,6 +100,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_size(self.teacher_size)
+        if self.teachers > self.batch_size:
+            raise EdgeSerError(
+                f"{self.teachers} teachers were asked for, and each answers for at least one clip "
+                f"of a batch of {self.batch_size}: take fewer teachers or larger batches"
+            )
+
+    @property
+    def own_epochs(self) -> int:
+        """Of float training of the network itself, and not of its teachers."""
+        return (self.pupil_epochs if self.teachers else 0) or self.epochs
 
     def of_teacher(self, number: int) -> "TrainConfig":
         """Settings of one of the teachers, counted from 1: float training, with another seed.
@@ -256,8 +269,7 @@ class Trainer:
         # With labels alone a network soon forgets other corpora; teachers remind their pupil.
         keeps = self.start and not teachers
         rate = config.learning_rate * (FINE_TUNING_SHARE if keeps else 1.0)
-        epochs = (config.pupil_epochs if teachers else 0) or config.epochs
-        return _Stage(epochs, rate, config.weight_decay, self.batches, loss)
+        return _Stage(config.own_epochs, rate, config.weight_decay, self.batches, loss)
 
     def _qat_stage(self, teacher: EmotionNet) -> "_Stage":
         """The quantised network learns to answer as the float one does.

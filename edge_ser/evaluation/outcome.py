@@ -100,7 +100,7 @@ class Outcome:
 def to_json(outcome: Outcome) -> str:
     """An outcome as text; `from_json` reads it."""
     untempered = {v: _in_steps(heard.untempered) for v, heard in outcome.heard.items()}
-    first = next(iter(untempered.values()), 0)
+    first = _first(untempered)
     recordings = {
         "names": outcome.names,
         "speakers": outcome.speakers,
@@ -155,8 +155,8 @@ def from_json(text: str, name: str) -> Outcome:
         recordings = json.loads(zlib.decompress(base64.b64decode(data["recordings"])))
         untempered: dict[str, Int64] = {}
         for variant, heard in recordings["heard"].items():
-            first = next(iter(untempered.values()), 0)
-            untempered[variant] = np.asarray(heard["untempered"], np.int64) + first
+            own = np.asarray(heard["untempered"], np.int64)
+            untempered[variant] = own + _first(untempered)
         return Outcome(
             unit=Unit.from_dict(data["unit"]),
             labels=tuple(data["labels"]),
@@ -232,6 +232,11 @@ def read_outcomes(folder: Path) -> list[Outcome]:
     """
     paths = sorted(folder.glob("*-seed*.json"))
     return [from_json(path.read_text(encoding="utf-8"), str(path)) for path in paths]
+
+
+def _first(untempered: Mapping[str, Int64]) -> Int64:
+    """What the other variants are written as differences from; nothing where it is not there."""
+    return next(iter(untempered.values()), np.zeros((), np.int64))
 
 
 def _in_steps(probabilities: Float64) -> Int64:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tone_corpus import write_tone_corpus
+from torch import nn
 
 from convert.architecture import SIZES
 from edge_ser.corpora import load_corpus
@@ -22,6 +23,7 @@ from edge_ser.trainer import (
     batches_of,
 )
 from firmware_host.cpu import CPU_INFO
+from firmware_host.errors import EdgeSerError
 
 
 @pytest.mark.parametrize("taught", [False, True])
@@ -77,6 +79,18 @@ def test_asking_one_teacher_a_clip_teaches_what_asking_all_would() -> None:
     thrice = clips.repeat_interleave(3, dim=0)
     one_each = gradient(thrice, answers(teachers, thrice))
     torch.testing.assert_close(one_each, gradient(clips, said.mean(dim=0).log()))
+
+
+def test_every_teacher_is_asked_about_a_clip_of_each_batch() -> None:
+    clips = torch.zeros(3, 4, 2)
+    linear = [nn.Linear(8, 5) for _ in range(3)]
+    for number, layer in enumerate(linear):
+        nn.init.constant_(layer.bias, number)
+    teachers = [nn.Sequential(nn.Flatten(), layer) for layer in linear]
+    assert answers(teachers, clips)[:, 0].tolist() == [0, 1, 2]
+    assert TrainConfig(teachers=3, batch_size=3).teachers == 3
+    with pytest.raises(EdgeSerError, match=r"4 teachers .* a batch of 3: take fewer"):
+        TrainConfig(teachers=4, batch_size=3)
 
 
 def test_bfloat16_is_used_where_the_processor_has_units_for_it(need: Callable[[str], None]) -> None:
