@@ -92,10 +92,12 @@ class Settings:
 
     @property
     def slug(self) -> str:
-        """Size, what is switched off, and the teachers, for names of files.
+        """Size, what is switched off, teachers and for how long they teach, for names of files.
 
         >>> Settings(size="tiny", eca=False, kinds=("mfcc",)).slug
         'tiny-no-eca-mfcc'
+        >>> Settings(teachers=2, pupil_epochs=300).slug
+        'small-2-large-300'
         """
         parts = [self.size]
         parts += [f"no-{name}" for name in ("eca", "gfb", "alfb") if not getattr(self, name)]
@@ -105,6 +107,8 @@ class Settings:
             parts += [kind.replace("_", "") for kind in self.kinds]
         if self.teachers != TrainConfig.teachers:
             parts.append(f"{self.teachers}-{self.teacher_size}")
+            if self.pupil_epochs != TrainConfig.pupil_epochs:
+                parts.append(f"{self.pupil_epochs}")
         return "-".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,15 +152,16 @@ class Unit:
 
     @property
     def teachers_slug(self) -> str:
-        """Names its teachers, which sizes share; where it has none, its training.
+        """Names its teachers, which pupils of all sizes share; where it has none, its training.
 
-        >>> tiny = Settings(size="tiny", teachers=2)
+        >>> tiny = Settings(size="tiny", teachers=2, pupil_epochs=300)
         >>> Unit(DivisionKey("speaker", ("TESS",), "TESS", 2), 1, tiny).teachers_slug
         'speaker-tess-2-large-2-large-seed1'
         """
         settings = self.settings
         if settings.teachers:
-            settings = replace(settings, size=settings.teacher_size)
+            taught_long = TrainConfig.pupil_epochs  # or however long: they are the same
+            settings = replace(settings, size=settings.teacher_size, pupil_epochs=taught_long)
         return f"{self.key.slug}-{settings.slug}-seed{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
