@@ -108,7 +108,7 @@ class Settings:
         if self.teachers != TrainConfig.teachers:
             parts.append(f"{self.teachers}-{self.teacher_size}")
             if self.pupil_epochs != TrainConfig.pupil_epochs:
-                parts.append(f"{self.pupil_epochs}")
+                parts.append(str(self.pupil_epochs))
         return "-".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,8 +160,10 @@ class Unit:
         """
         settings = self.settings
         if settings.teachers:
-            taught_long = TrainConfig.pupil_epochs  # or however long: they are the same
-            settings = replace(settings, size=settings.teacher_size, pupil_epochs=taught_long)
+            # However long they teach, and whom, they are the same.
+            settings = replace(
+                settings, size=settings.teacher_size, pupil_epochs=Settings.pupil_epochs
+            )
         return f"{self.key.slug}-{settings.slug}-seed{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
