@@ -106,14 +106,8 @@ class Pretraining:
 
     def _before(self, config: TrainConfig) -> TrainConfig:
         """The settings of what comes before a training with these."""
-        return replace(
-            config,
-            model=replace(config.model, n_labels=len(self.heads)),
-            epochs=config.pretraining_epochs,
-            qat_epochs=0,
-            teachers=0,
-            pupil_epochs=0,
-        )
+        model = replace(config.model, n_labels=len(self.heads))
+        return replace(config.without_teachers, model=model, epochs=config.pretraining_epochs)
 
     def _settings(self, config: TrainConfig) -> dict[str, object]:
         names = sorted(f"{clip.corpus} {clip.path.name}" for clip in self.clips)

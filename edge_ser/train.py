@@ -4,8 +4,8 @@ A run is a folder, determined by its seed: killed at any moment and started agai
 the same bits as one that was left alone (`trainer`). The float weights kept are running averages
 over the last epochs, chosen by UAR on validation speakers; the quantised network then follows
 the float one. Where there are teachers, it is they who are chosen and judged on the validation
-speakers; their pupil hears those speakers too, and its last average is kept. Test speakers are
-never read here.
+speakers; after that they may hear those speakers too (a refit). Their pupil does, and its last
+average is kept. Test speakers are never read here.
 """
 
 import platform
@@ -34,15 +34,15 @@ from edge_ser.heads import Head, Heads
 from edge_ser.pretraining import OUTPUT, Pretraining
 from edge_ser.run_state import open_run
 from edge_ser.surroundings import Surroundings
-from edge_ser.trainer import OnEpoch, Result, TrainConfig, Trainer, batches_of, named, plain
+from edge_ser.teaching import MODEL, Start, Teaching, teachers_of
+from edge_ser.trainer import OnEpoch, TrainConfig, Trainer, batches_of, named, plain
 from edge_ser.validation import WINDOWS_AT_ONCE, Validation
 from firmware_host.contract import MAX_LABEL_LENGTH
 from firmware_host.errors import EdgeSerError
 from firmware_host.normalisation import Normalisation
 
-MODEL, PRETRAINED = "the model", "pretraining"
-"""What the network that is deployed is called in reports, and the folder of pretrained ones."""
-REHEARSAL = "rehearsal"
+PRETRAINED, REHEARSAL = "pretraining", "rehearsal"
+"""Folders of a run: of pretrained networks, and of a pupil that is judged."""
 
 
 def train(
@@ -128,47 +128,31 @@ def train(
         on_read,
         on_epoch,
     )
-    networks = {f"teacher {n}": config.of_teacher(n) for n in range(1, config.teachers + 1)}
-    starts: Mapping[str, Mapping[str, Tensor]] = {}
+    starts: Mapping[str, Start] = {}
     if split.pretraining:
-        starts = pretraining.starts({**networks, MODEL: config})
-    teachers, uars = [], {}
-    for teacher, of_teacher in networks.items():
-        trainer = Trainer(
-            of_teacher,
-            rows,
-            batches.another(of_teacher.augment, of_teacher.seed),
-            validation,
-            (teachers_in or run) / teacher.replace(" ", "-"),
-            device,
-            named(teacher, on_epoch),
-            start=starts.get(teacher),
-        )
-        taught = trainer.run_stages()
-        teachers.append(taught.net)
-        uars[teacher] = taught.uars["float"]
-    judged: Sequence[nn.Module] = teachers
-    judge = validation
-    start = starts.get(MODEL)
-    if teachers:
+        starts = pretraining.starts({**teachers_of(config), MODEL: config})
+    judge, uars = validation, {}
+    judged: Sequence[nn.Module]
+    if config.teachers:
         others = pretraining.batches if split.pretraining else None
-
-        def pupil(of: list[ClipFeatures], folder: Path, report: OnEpoch) -> Result:
-            heard = batches_of(of, config, normalisation).for_pupil(others)
-            return Trainer(
-                config, rows, heard, None, folder, device, report, teachers, start
-            ).run_stages()
-
+        teaching = Teaching(config, rows, starts, others, teachers_in or run, device, on_epoch)
+        taught = teaching.judged(batches, validation)
+        uars = {teacher: result.uars["float"] for teacher, result in taught.items()}
+        judged = teachers = [result.net for result in taught.values()]
         if rehearse:
-            rehearsed = pupil(clips, run / REHEARSAL, named(REHEARSAL, on_epoch)).net
+            report = named(REHEARSAL, on_epoch)
+            rehearsed = teaching.pupil(teachers, batches, run / REHEARSAL, report).net
             uars[REHEARSAL] = validation.uar(rehearsed, "cpu")
             judged = [rehearsed]
             # It is to be as sure as it may be where it will be used, and not in a studio alone.
             judge = validation_of(rows, validation_clips, config, normalisation, elsewhere=True)
-        result = pupil(clips + also_heard, run, on_epoch)
+        everybody = batches_of(clips + also_heard, config, normalisation)
+        if config.refit_epochs:
+            teachers = teaching.refitted(taught, everybody)
+        result = teaching.pupil(teachers, everybody, run, on_epoch)
     else:
         result = Trainer(
-            config, rows, batches, validation, run, device, on_epoch, (), start
+            config, rows, batches, validation, run, device, on_epoch, (), starts.get(MODEL)
         ).run_stages()
         judged = [result.net]
     decisions = judge.decisions(judged, "cpu")

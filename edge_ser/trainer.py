@@ -64,6 +64,8 @@ class TrainConfig:
             and from these speakers too; 0 leaves them out.
         teacher_size: a key of `SIZES`; larger networks know more than a small one learns from
             labels alone.
+        refit_epochs: more of each teacher once it was judged, then with the validation speakers
+            among those it hears: a pupil is told more by who heard more people. 0 leaves them out.
         pupil_epochs: of float training where there are teachers; 0: as many as theirs. They never
             answer twice alike, as no two mixtures of clips are: there is long something to learn.
         teachers_share: of the loss, what comes from answering as the teachers do on average.
@@ -93,6 +95,7 @@ class TrainConfig:
     threads: int = 1
     teachers: int = 0
     teacher_size: str = "large"
+    refit_epochs: int = 0
     pupil_epochs: int = 0
     teachers_share: float = 0.7
     pretraining_epochs: int = 50
@@ -119,9 +122,12 @@ class TrainConfig:
         seed = (self.seed + 1) * TEACHER_SEEDS + number
         model: ModelConfig = replace(self.model, **SIZES[self.teacher_size])
         quiet = self.augment.undisturbed
-        return replace(
-            self, model=model, augment=quiet, seed=seed, teachers=0, pupil_epochs=0, qat_epochs=0
-        )
+        return replace(self, model=model, augment=quiet, seed=seed).without_teachers
+
+    @property
+    def without_teachers(self) -> "TrainConfig":
+        """Float training of a network that learns from labels alone."""
+        return replace(self, teachers=0, refit_epochs=0, pupil_epochs=0, qat_epochs=0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class EpochReport:
     """What one epoch did; handed to the progress display and written to the log.
 
     Args:
-        stage: "float", "qat", "teacher N", or "pretraining of" one of them.
+        stage: "float", "qat", "teacher N", "refit of teacher N", or "pretraining of" one of them.
         validation_uar: of the average of weights; None in an epoch without a look at it.
         best_uar: of the stage so far; None before the first look.
     """

@@ -106,6 +106,14 @@ def evaluate(
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    refit_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Epochs more of each of them once it was judged, with the speakers who judged it "
+            "among those that it hears.",
+        ),
+    ] = 0,
     pupil_epochs: Annotated[
         int, typer.Option(min=0, help="Of the model where it has teachers; 0: as many as theirs.")
     ] = 0,
@@ -197,6 +205,7 @@ def evaluate(
         qat_learning_rate=qat_learning_rate,
         teachers=teachers,
         teacher_size=teacher_size,
+        refit_epochs=refit_epochs,
         pupil_epochs=pupil_epochs,
         pretraining_epochs=pretraining_epochs,
         fast=fast,

@@ -69,6 +69,14 @@ def train(
         ),
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
+    refit_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Epochs more of each of them once it was judged, with the speakers who judged it "
+            "among those that it hears.",
+        ),
+    ] = 0,
     pupil_epochs: Annotated[
         int,
         typer.Option(
@@ -217,6 +225,7 @@ def train(
             threads=threads,
             teachers=teachers,
             teacher_size=teacher_size,
+            refit_epochs=refit_epochs,
             pupil_epochs=pupil_epochs,
             pretraining_epochs=pretraining_epochs,
             fast=fast,

@@ -27,7 +27,7 @@ class Settings:
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
         epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers,
-            teacher_size, pupil_epochs, pretraining_epochs, fast: as `TrainConfig`.
+            teacher_size, refit_epochs, pupil_epochs, pretraining_epochs, fast: as `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
 
@@ -48,6 +48,7 @@ class Settings:
     qat_learning_rate: float = TrainConfig.qat_learning_rate
     teachers: int = TrainConfig.teachers
     teacher_size: str = TrainConfig.teacher_size
+    refit_epochs: int = TrainConfig.refit_epochs
     pupil_epochs: int = TrainConfig.pupil_epochs
     pretraining_epochs: int = TrainConfig.pretraining_epochs
     fast: bool = TrainConfig.fast
@@ -84,6 +85,7 @@ class Settings:
             qat_learning_rate=self.qat_learning_rate,
             teachers=self.teachers,
             teacher_size=self.teacher_size,
+            refit_epochs=self.refit_epochs,
             pupil_epochs=self.pupil_epochs,
             pretraining_epochs=self.pretraining_epochs,
             fast=self.fast,
@@ -96,8 +98,8 @@ class Settings:
 
         >>> Settings(size="tiny", eca=False, kinds=("mfcc",)).slug
         'tiny-no-eca-mfcc'
-        >>> Settings(teachers=2, pupil_epochs=300).slug
-        'small-2-large-300'
+        >>> Settings(teachers=2, refit_epochs=40, pupil_epochs=300).slug
+        'small-2-large-refit40-300'
         """
         parts = [self.size]
         parts += [f"no-{name}" for name in ("eca", "gfb", "alfb") if not getattr(self, name)]
@@ -107,6 +109,8 @@ class Settings:
             parts += [kind.replace("_", "") for kind in self.kinds]
         if self.teachers != TrainConfig.teachers:
             parts.append(f"{self.teachers}-{self.teacher_size}")
+            if self.refit_epochs != TrainConfig.refit_epochs:
+                parts.append(f"refit{self.refit_epochs}")
             if self.pupil_epochs != TrainConfig.pupil_epochs:
                 parts.append(str(self.pupil_epochs))
         return "-".join(parts)
@@ -160,9 +164,12 @@ class Unit:
         """
         settings = self.settings
         if settings.teachers:
-            # However long they teach, and whom, they are the same.
+            # However long they teach, and whom, they are the same; a refit lies beside the judged.
             settings = replace(
-                settings, size=settings.teacher_size, pupil_epochs=Settings.pupil_epochs
+                settings,
+                size=settings.teacher_size,
+                refit_epochs=Settings.refit_epochs,
+                pupil_epochs=Settings.pupil_epochs,
             )
         return f"{self.key.slug}-{settings.slug}-seed{self.seed}"
 

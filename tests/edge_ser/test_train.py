@@ -18,7 +18,7 @@ from small_evaluation import write_subesco
 from tone_corpus import write_tone_corpus
 
 from convert.build import build_graph
-from convert.checkpoint import read_checkpoint
+from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.pipeline import contract_of
 from convert.reference import run as run_reference
 from edge_ser.augment import AugmentConfig
@@ -125,12 +125,14 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
 def test_teachers_are_trained_first_and_outlive_kills_too(
     data: Path, trained: Path, tmp_path: Path
 ) -> None:
-    """Killed in a teacher's, the rehearsal's and the pupil's training, the same bits in the end."""
+    """Killed in a teacher's, the rehearsal's, a refit's and the pupil's training: the same bits."""
     taught = (
         "--teachers",
         "2",
         "--teacher-size",
         "small",
+        "--refit-epochs",
+        "8",
         "--pupil-epochs",
         "30",
         "--qat-epochs",
@@ -138,7 +140,8 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         "--name",
         "ravdess-1-tiny",
     )
-    logs = ("teacher-2/log.jsonl", "rehearsal/log.jsonl", "log.jsonl")
+    refit = "8-epoch-refit-of-teacher-2"
+    logs = ("teacher-2/log.jsonl", "rehearsal/log.jsonl", f"{refit}/log.jsonl", "log.jsonl")
     ends = killed_and_left_alone(data, tmp_path, (*taught, "--rehearse"), logs)
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
     assert "teacher 1: epoch 1 of 24" in ends[1].stderr
@@ -153,18 +156,27 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
     assert set(one.training["validation_uar"]) == {"teacher 1", "teacher 2", "rehearsal"}
     assert one.training["clips"] == read_checkpoint(trained).training["clips"] + 4 * 3
     # A rehearsal changes how sure the model is, and not what it answers.
+    unrehearsed = trained_anew(data, tmp_path / "unrehearsed", *taught)
+    assert weights == {n: value.tobytes() for n, value in unrehearsed.float_tensors.items()}
+    # A refit changes what it answers; how sure it is, its teachers say before they hear the judges.
+    not_refitted = trained_anew(data, tmp_path / "not", *taught, "--refit-epochs", "0")
+    assert weights["output.weight"] != not_refitted.float_tensors["output.weight"].tobytes()
+    decisions = [
+        (c.temperature, c.rejection_threshold) for c in (one, other, unrehearsed, not_refitted)
+    ]
+    assert decisions[0] == decisions[1] != decisions[2] == decisions[3]
+    assert set(unrehearsed.training["validation_uar"]) == {"teacher 1", "teacher 2"}
+
+
+def trained_anew(data: Path, run: Path, *options: str) -> Checkpoint:
     done = subprocess.run(
-        command(data, tmp_path / "unrehearsed", *taught),
+        command(data, run, *options),
         check=True,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
     )
-    unrehearsed = read_checkpoint(Path(done.stdout.strip()))
-    assert weights == {n: value.tobytes() for n, value in unrehearsed.float_tensors.items()}
-    decisions = [(c.temperature, c.rejection_threshold) for c in (one, other, unrehearsed)]
-    assert decisions[0] == decisions[1] != decisions[2]
-    assert set(unrehearsed.training["validation_uar"]) == {"teacher 1", "teacher 2"}
+    return read_checkpoint(Path(done.stdout.strip()))
 
 
 def test_pretraining_comes_first_and_outlives_kills_too(
