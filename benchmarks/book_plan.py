@@ -157,7 +157,7 @@ def estimate_minutes(
     teachers = 0 if taught else settings.teachers
     # While a network learns from teachers, one of them answers: a third of what learning takes.
     epochs = settings.config(n_labels=2, seed=unit.seed).own_epochs
-    seconds = teachers * settings.epochs * teacher
+    seconds = teachers * (settings.epochs + settings.refit_epochs) * teacher
     seconds += epochs * (own + (teacher / 3 if settings.teachers else 0.0))
     seconds += QAT_FACTOR * settings.qat_epochs * own
     seconds *= clips * (FAST_FACTOR if settings.fast else 1.0)
