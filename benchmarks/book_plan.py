@@ -14,8 +14,9 @@ from edge_ser.evaluation.units import Settings, Unit, joined, units_of
 from firmware_host.errors import EdgeSerError
 
 PLAN = Path(__file__).with_name("book_plan.toml")
-ROWS, QUANTIZATION = "rows", "quantization"
-"""Layouts: a row for each summary, or one for each corpus with its kinds of files beside."""
+ROWS, QUANTIZATION, CERTAINTY = "rows", "quantization", "certainty"
+"""Layouts: a row for each summary, or one for each corpus with its kinds of files beside, or with
+what the probabilities of the INT8 file are worth."""
 
 SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {
     "tiny": 0.0010,
@@ -58,7 +59,7 @@ class PlannedTable:
 
     Args:
         name: for `--only`.
-        layout: `ROWS` or `QUANTIZATION`.
+        layout: `ROWS`, `QUANTIZATION` or `CERTAINTY`.
         optional: whether it is left out where a corpus is not there.
     """
 
@@ -82,6 +83,7 @@ class _Entry:
 
     Args:
         pretrain: what is trained on first, but for the corpus that is tested on.
+        like: another table's name, which gives what is left out here.
     """
 
     name: str
@@ -95,6 +97,7 @@ class _Entry:
     variants: Sequence[Mapping[str, Any]] = ({"label": "", "settings": {}},)
     pretrain: Sequence[str] = ()
     optional: bool = False
+    like: str = ""
 
 
 def read_plan(path: Path = PLAN) -> list[PlannedTable]:
@@ -104,9 +107,9 @@ def read_plan(path: Path = PLAN) -> list[PlannedTable]:
         EdgeSerError: when it cannot be read, or asks for what does not exist.
     """
     try:
-        tables = [
-            _table(_Entry(**entry)) for entry in tomllib.loads(path.read_text("utf-8"))["table"]
-        ]
+        entries = tomllib.loads(path.read_text("utf-8"))["table"]
+        named = {entry["name"]: entry for entry in entries}
+        tables = [_table(_Entry(**_like(entry, named))) for entry in entries]
     except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise EdgeSerError(f"{path} is no plan of a result book ({error})") from error
     joined([unit for table in tables for unit in table.units])  # which refuses contradictions
@@ -173,8 +176,12 @@ def _pretraining_seconds(unit: Unit) -> float:
     return clips * seconds * (FAST_FACTOR if settings.fast else 1.0)
 
 
+def _like(entry: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {**(named[entry["like"]] if "like" in entry else {}), **entry}
+
+
 def _table(entry: _Entry) -> PlannedTable:
-    if entry.layout not in (ROWS, QUANTIZATION):
+    if entry.layout not in (ROWS, QUANTIZATION, CERTAINTY):
         raise KeyError(f"layout {entry.layout!r}")
     rows = tuple(
         Row(keys[0].test_on, keys[0].train_on, str(variant["label"]), _units(keys, entry, variant))

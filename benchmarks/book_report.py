@@ -1,10 +1,10 @@
 """RESULTS.md, made of the plan and the outcomes that are there, and of nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from book_plan import QUANTIZATION, PlannedTable, Row
+from book_plan import CERTAINTY, QUANTIZATION, ROWS, PlannedTable, Row
 from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING, Outcome
 from edge_ser.evaluation.protocols import find_protocol
@@ -23,7 +23,8 @@ from edge_ser.evaluation.report import (
 )
 from edge_ser.evaluation.summary import Summary, summarise
 from edge_ser.metrics import percent
-from robustness import to_table
+from edge_ser.rejection import REJECTED
+from robustness import certainty_in_words, to_table
 
 PUBLISHED: Mapping[str, str] = {
     "TESS": "99.65",
@@ -51,6 +52,16 @@ class FilledRow:
 
 
 Filled = Sequence[tuple[PlannedTable, Sequence[FilledRow]]]
+
+
+PICTURES = "benchmarks/results/book"
+"""Where the pictures of the page are, from the page."""
+DRAWN: Mapping[str, str] = {
+    "confusions": "What is taken for what: people whom the model never heard, INT8",
+    "confidence": "How sure it is and how often right; what is gained by rejecting",
+}
+"""Stems of the pictures, and what they show."""
+KEPT = (0.9, 0.7, 0.5)  # shares of the recordings of which the accuracy is told
 
 
 def fill(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> Filled:
@@ -92,10 +103,10 @@ def to_markdown(
     ]
     for table, rows in filled:
         parts += [f"## {table.title}", table.text.strip()]
-        parts.append(
-            _quantization(rows, table) if table.layout == QUANTIZATION else _rows(rows, table)
-        )
+        parts.append(LAYOUTS[table.layout](rows, table))
         parts += _unfinished(table, rows)
+        if table.layout == CERTAINTY and any(one.summary for one in rows):
+            parts += [f"![{what}]({PICTURES}/{stem}.svg)" for stem, what in DRAWN.items()]
     parts += _robustness(robustness)
     parts += ["## How to read it", *_remarks(filled)]
     return "\n\n".join(parts) + "\n"
@@ -106,7 +117,7 @@ def _robustness(measured: dict[str, Any] | None) -> list[str]:
     text = f"not computed yet: `{command}`"
     if measured is not None:
         text = "\n".join(to_table(measured)) + (
-            f"\n\nBy `{command}`, which also draws [the curves]"
+            f"\n\n{certainty_in_words(measured)}\n\nBy `{command}`, which also draws [the curves]"
             "(benchmarks/results/robustness/robustness.md)."
         )
     return ["## Noise, rooms, telephones, levels: the model in the package", text]
@@ -273,6 +284,43 @@ def _quantization(rows: Sequence[FilledRow], table: PlannedTable) -> str:
     return markdown_table(headings, lines, len(names))
 
 
+def _certainty(rows: Sequence[FilledRow], table: PlannedTable) -> str:
+    names = _name_headings(table)
+    headings = (
+        *names,
+        "folds",
+        "seeds",
+        "recordings",
+        "accuracy %",
+        "confidence - accuracy, points",
+        "calibration error %",
+        "without temperature",
+        *(f"accuracy % of the most certain {share:.0%}" for share in KEPT),
+        f"gained at {1 - REJECTED:.0%}, points",
+    )
+    lines = []
+    for one in rows:
+        if one.summary is None:
+            cells = _not_yet(table, len(headings) - len(names))
+        else:
+            best = headline(one.summary)
+            sure = best.certainty
+            accuracies = {point.coverage: point.accuracy for point in sure.coverage}
+            cells = (
+                folds(one.summary),
+                str(len(one.summary.seeds)),
+                f"{one.summary.recordings:,}",
+                percent(accuracies[1.0]),
+                points(100 * sure.overconfidence),
+                percent(sure.calibration_error),
+                percent(sure.uncalibrated_error),
+                *(percent(accuracies[share]) for share in KEPT),
+                points(sure.rejection_gain_points),
+            )
+        lines.append((*_names(one, table), *cells))
+    return markdown_table(headings, lines, len(names))
+
+
 def _not_yet(table: PlannedTable, n: int) -> tuple[str, ...]:
     return (f"not computed yet: `{COMMAND.format(table.name)}`", *("",) * (n - 1))
 
@@ -307,3 +355,10 @@ def _remarks(filled: Filled) -> list[str]:
         "core, where a piece of work that two tables share counts twice."
     )
     return ["\n".join(f"- {line}" for line in lines)]
+
+
+LAYOUTS: Mapping[str, Callable[[Sequence[FilledRow], PlannedTable], str]] = {
+    ROWS: _rows,
+    QUANTIZATION: _quantization,
+    CERTAINTY: _certainty,
+}

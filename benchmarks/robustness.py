@@ -516,6 +516,16 @@ def to_table(summary: Summary) -> list[str]:
     return lines
 
 
+def certainty_in_words(summary: Summary) -> str:
+    """What the INT8 file's probabilities are worth, in a sentence."""
+    sure = summary["all_clean"]
+    return (
+        f"Clean, INT8, all {sure['clips']:,} recordings: calibration error "
+        f"{percent(sure['calibration_error'])} %, and without the least certain {REJECTED:.0%} the "
+        f"accuracy is {sure['rejection_gain']:+.1f} points."
+    )
+
+
 def _corpus_cell(figures: Summary) -> str:
     interval = figures["int8_points_to_clean_interval"]
     spread = "" if interval is None else "; {:+.1f} to {:+.1f}".format(*interval)
@@ -535,12 +545,7 @@ def _notes(summary: Summary) -> list[str]:
             f"- At {HEADLINE_SNR_DB} dB the noise that costs the INT8 file most is {worst}: "
             f"{at_headline[worst]:+.1f} points, mean over the corpora."
         )
-    sure = summary["all_clean"]
-    lines.append(
-        f"- Clean, INT8, all {sure['clips']:,} recordings: calibration error "
-        f"{percent(sure['calibration_error'])} %, and without the least certain {REJECTED:.0%} the "
-        f"accuracy is {sure['rejection_gain']:+.1f} points."
-    )
+    lines.append(f"- {certainty_in_words(summary)}")
     for name, facts in summary["corpora"].items():
         some = "" if facts["clips"] == facts["clips_available"] else ", drawn by hash"
         lines.append(

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from edge_ser.bench.clips import ClipChoice
 from edge_ser.bootstrap import Interval, percentile_interval, resample_speakers
+from edge_ser.certainty import certainty
 from edge_ser.outcomes import Outcomes, clip_probabilities, make_outcomes
 from edge_ser.paired import compare
-from edge_ser.rejection import CoveragePoint, coverage_curve, rejection_gain
-from edge_ser.reliability import ReliabilityBin, reliability
+from edge_ser.rejection import CoveragePoint
+from edge_ser.reliability import ReliabilityBin
 from firmware_host.audio import read_audio, resample
 from firmware_host.contract import read_contract
 from firmware_host.engines import Engine
 from firmware_host.recognizer import EmotionRecognizer
-
-DIAGRAM_BINS = 8  # of a reliability diagram, each of as many recordings
 
 Float32 = NDArray[np.float32]
 Probabilities = tuple[float, ...]
@@ -94,13 +93,8 @@ class CorpusScore:
         uar_interval, accuracy_interval: 95 % bootstrap intervals over speakers; None with a
             single speaker.
         confusion: counts, true class by row, recognised class by column.
-        calibration_error: expected calibration error, 0 to 1; see `edge_ser.reliability`.
-        uncalibrated_error: the same without the model's temperature.
-        reliability, uncalibrated_reliability: confidence and accuracy of `DIAGRAM_BINS` parts of
-            as many recordings each, the least confident first.
-        coverage: accuracy of the most certain recordings alone.
-        rejection_gain_points: what rejecting the least certain 30 % adds to the accuracy, in
-            percentage points.
+        calibration_error, uncalibrated_error, reliability, uncalibrated_reliability, coverage,
+            rejection_gain_points: as `edge_ser.certainty.Certainty` has them.
         against_float: for an INT8 file whose float32 twin heard the same clips.
     """
 
@@ -254,7 +248,7 @@ def score_corpus(choice: ClipChoice, heard: Sequence[Heard]) -> CorpusScore:
     """Score what a model heard in its clips of one corpus."""
     outcomes = outcomes_of(choice, [one.probabilities for one in heard])
     uncalibrated = outcomes_of(choice, [one.uncalibrated for one in heard])
-    whole = outcomes.score()
+    whole, sure = outcomes.score(), certainty(outcomes, uncalibrated)
     uar, accuracy = resample_speakers(
         outcomes.truth, outcomes.recognised, outcomes.speakers, outcomes.n_labels
     )
@@ -271,12 +265,12 @@ def score_corpus(choice: ClipChoice, heard: Sequence[Heard]) -> CorpusScore:
         uar_interval=percentile_interval(uar),
         accuracy_interval=percentile_interval(accuracy),
         confusion=whole.confusion,
-        calibration_error=reliability(outcomes).error,
-        uncalibrated_error=reliability(uncalibrated).error,
-        reliability=reliability(outcomes, DIAGRAM_BINS, equal_mass=True).bins,
-        uncalibrated_reliability=reliability(uncalibrated, DIAGRAM_BINS, equal_mass=True).bins,
-        coverage=coverage_curve(outcomes),
-        rejection_gain_points=rejection_gain(outcomes),
+        calibration_error=sure.calibration_error,
+        uncalibrated_error=sure.uncalibrated_error,
+        reliability=sure.reliability,
+        uncalibrated_reliability=sure.uncalibrated_reliability,
+        coverage=sure.coverage,
+        rejection_gain_points=sure.rejection_gain_points,
     )
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ser.bootstrap import Interval, percentile_interval, resample_folds
+from edge_ser.certainty import Certainty, certainty
 from edge_ser.evaluation.outcome import FLOAT32, Outcome
 from edge_ser.evaluation.protocols import n_folds
 from edge_ser.evaluation.units import Settings
 from edge_ser.metrics import score
+from edge_ser.outcomes import make_outcomes, pool
 from firmware_host.errors import EdgeSerError
 
 Float64 = NDArray[np.float64]
@@ -38,6 +40,7 @@ class VariantSummary:
         uar_points: minus float32's UAR, in percentage points; None of float32 itself.
         uar_points_interval: 95 %, the same speakers drawn for both.
         same_label: share of recordings in which it says what float32 says.
+        certainty: over the recordings of all folds and seeds together.
         uar_recordings: with the augmented copies among the test recordings left out; None
             where there are none.
     """
@@ -54,6 +57,7 @@ class VariantSummary:
     uar_points: float | None
     uar_points_interval: Interval | None
     same_label: float | None
+    certainty: Certainty
     uar_recordings: float | None
 
 
@@ -199,8 +203,23 @@ def _variant(grid: Sequence[Sequence[Outcome]], variant: str) -> VariantSummary:
         uar_points=points,
         uar_points_interval=interval,
         same_label=same,
+        certainty=_certainty(flat, variant),
         uar_recordings=_without_copies(flat, variant),
     )
+
+
+def _certainty(outcomes: Sequence[Outcome], variant: str) -> Certainty:
+    heard = [outcome.heard[variant] for outcome in outcomes]
+    tempered, untempered = (
+        pool(
+            [
+                make_outcomes(outcome.truth, of_one, outcome.speakers)
+                for outcome, of_one in zip(outcomes, of_each, strict=True)
+            ]
+        )
+        for of_each in ([h.probabilities for h in heard], [h.untempered for h in heard])
+    )
+    return certainty(tempered, untempered)
 
 
 def _without_copies(outcomes: Sequence[Outcome], variant: str) -> float | None:

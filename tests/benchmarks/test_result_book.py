@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_evaluation import write_subesco
 
+from book_pictures import draw
 from book_plan import PLAN, chosen, estimate_minutes, read_plan
-from book_report import PUBLISHED, ROBUSTNESS, made_of, to_markdown
+from book_report import PUBLISHED, ROBUSTNESS, fill, made_of, to_markdown
 from edge_ser.evaluation.outcome import FLOAT32, INT8, read_outcomes
 from edge_ser.evaluation.units import joined
 from edge_ser.metrics import percent
@@ -66,6 +68,34 @@ def test_the_published_page_is_that_of_the_published_outcomes() -> None:
     """RESULTS.md was made after the last outcome and the last change of the plan."""
     robustness = read_results(OUTCOMES.parent / ROBUSTNESS)
     assert PAGE.read_text() == to_markdown(read_plan(), read_outcomes(OUTCOMES), robustness)
+
+
+def test_a_table_like_another_asks_for_the_same_work(tmp_path: Path) -> None:
+    """Under its own name and layout, and a page of it has pictures of what was computed."""
+    tables = {table.name: table for table in read_plan(PLAN)}
+    for name in ("quantization", "certainty"):
+        assert tables[name].units == tables["speaker"].units and tables[name].layout == name
+    lost = tmp_path / "plan.toml"
+    lost.write_text('[[table]]\nname = "alone"\ntitle = "a"\ntext = "b"\nlike = "nobody"\n')
+    with pytest.raises(EdgeSerError, match=r"no plan of a result book .*nobody"):
+        read_plan(lost)
+
+
+def test_certainty_is_that_of_the_probabilities() -> None:
+    """A table's row says what its outcomes' probabilities are worth, each fold's pooled."""
+    (table,) = chosen(read_plan(), ["certainty"])
+    outcomes = read_outcomes(OUTCOMES)
+    slugs = {unit.slug for row in table.rows if row.test_on == "RAVDESS" for unit in row.units}
+    own = [outcome for outcome in outcomes if outcome.unit.slug in slugs]
+    right = np.concatenate([o.heard[INT8].probabilities.argmax(axis=1) == o.truth for o in own])
+    sure = np.concatenate([outcome.heard[INT8].probabilities.max(axis=1) for outcome in own])
+    kept = np.argsort(-sure, kind="stable")[: round(0.7 * len(sure))]
+    (line,) = (x for x in to_markdown([table], own).splitlines() if x.startswith("| RAVDESS | 5"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[4] == percent(right.mean()) and cells[9] == percent(right[kept].mean())
+    assert float(cells[5]) == pytest.approx(100 * (sure.mean() - right.mean()), abs=0.05)
+    for stem, picture in draw(fill([table], own)).items():
+        assert picture.startswith(b"<?xml") and f"/{stem}.svg)" in to_markdown([table], own)
 
 
 def test_published_outcomes_stay_small() -> None:
@@ -134,10 +164,13 @@ def test_what_was_measured_of_degraded_recordings_stands_on_the_page(
     row |= {"int8_accuracy": 0.6, "int8_accuracy_points_to_clean": -3.0}
     own = {**row, "int8_points_to_clean_interval": (-6.0, -1.0)}
     conditions = [{"name": "a tap, 10 dB", "mean": row, "corpora": {"TESS": own}}]
+    sure = {"clips": 7, "calibration_error": 0.05, "rejection_gain": 8.0}
     measured = {"model": "a model", "corpora": {"TESS": {}}, "conditions": conditions}
+    measured |= {"all_clean": sure}
     page = to_markdown([], [], measured)
     means = "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 60.0 (-3.0) |"
     assert f"{means} 50.0 (-4.0; -6.0 to -1.0) |" in page
+    assert "all 7 recordings: calibration error 5.0 %" in page and "is +8.0 points" in page
     with pytest.raises(EdgeSerError, match="is no folder: give the folder"):
         book("--only", "robustness")
 

@@ -376,7 +376,8 @@ def test_seeds_and_folds_are_summed_up(outcomes: dict[str, Outcome]) -> None:
     def made(fold: int, seed: int, share: float) -> Outcome:
         truth = np.tile([0, 1, 2], 20)
         labels = np.where(random.random(60) < share, truth, (truth + 1) % 3)
-        one = replace(base.heard[INT8], labels=labels)
+        sure, modest = ((1 - low) * np.eye(3)[labels] + low / 3 for low in (0.0, 0.9))
+        one = replace(base.heard[INT8], labels=labels, probabilities=sure, untempered=modest)
         speakers = tuple(f"{fold}{number}" for number in np.repeat(range(5), 12))
         names = tuple(f"{fold}-{number}" for number in range(60))
         return replace(
@@ -400,6 +401,11 @@ def test_seeds_and_folds_are_summed_up(outcomes: dict[str, Outcome]) -> None:
     assert int8.uar_interval is not None
     assert int8.uar_interval[0] < int8.uar < int8.uar_interval[1]
     assert int8.uar_points == 0 and int8.uar_points_interval == (0, 0) and int8.same_label == 1
+    # All that is sure of itself is wrong as often as it is wrong, whatever fold it comes from.
+    assert int8.certainty.calibration_error == pytest.approx(1 - int8.accuracy)
+    assert int8.certainty.overconfidence == pytest.approx(1 - int8.accuracy)
+    assert int8.certainty.uncalibrated_error == pytest.approx(int8.accuracy - 0.4)
+    assert [point.clips for point in int8.certainty.coverage][:3] == [240, 216, 192]
     with pytest.raises(EdgeSerError, match="2 evaluations"):
         summarise([outcomes["random"], outcomes["paper"]])
     assert len(group([*grid, outcomes["random"]])) == 2
