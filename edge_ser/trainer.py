@@ -75,7 +75,8 @@ class TrainConfig:
             needs a C++ compiler.
 
     Raises:
-        EdgeSerError: when there is no such size, or a batch has fewer clips than it has teachers.
+        EdgeSerError: when there is no such size, a batch has fewer clips than it has teachers, or
+            a refit has none.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -109,6 +110,12 @@ class TrainConfig:
                 f"of a batch of {self.batch_size}: take fewer teachers or larger batches"
             )
 
+        if self.refit_epochs and not self.teachers:
+            raise EdgeSerError(
+                f"{self.refit_epochs} epochs of a refit were asked for, which is of teachers, "
+                "without any: give --teachers too, or leave it out"
+            )
+
     @property
     def own_epochs(self) -> int:
         """Of float training of the network itself, and not of its teachers."""
@@ -135,7 +142,8 @@ class EpochReport:
     """What one epoch did; handed to the progress display and written to the log.
 
     Args:
-        stage: "float", "qat", "teacher N", "refit of teacher N", or "pretraining of" one of them.
+        stage: "float", "qat", "teacher N", "M-epoch refit of teacher N", "rehearsal", or
+            "pretraining of" one of them.
         validation_uar: of the average of weights; None in an epoch without a look at it.
         best_uar: of the stage so far; None before the first look.
     """

@@ -290,6 +290,7 @@ def test_without_qat_the_checkpoint_is_float_alone(data: Path, tmp_path: Path) -
         (["--corpus", "ravdess", "--no-alfb", "--no-gfb"], "ALFB"),
         (["--corpus", "ravdess", "--pretrain", "RAVDESS"], "leave one of the two out"),
         (["--corpus", "ravdess", "--rehearse"], "give --teachers"),
+        (["--corpus", "ravdess", "--refit-epochs", "9"], "give --teachers"),
     ],
 )
 def test_wrong_input_gets_one_sentence(
