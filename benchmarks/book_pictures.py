@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from book_plan import CERTAINTY
 from book_report import DRAWN, Filled
 from edge_ser.bench.pictures import (
     ConfidencePanel,
@@ -17,14 +16,8 @@ COLUMNS = 2  # of confusion matrices side by side
 
 
 def draw(filled: Filled) -> Mapping[str, bytes]:
-    """Each picture of `DRAWN` by its stem, as SVG; none without a table of certainty."""
-    summaries = [
-        one.summary
-        for table, rows in filled
-        if table.layout == CERTAINTY
-        for one in rows
-        if one.summary is not None
-    ]
+    """Each picture of `DRAWN` by its stem, as SVG, of these tables; none without figures."""
+    summaries = [one.summary for _, rows in filled for one in rows if one.summary is not None]
     if not summaries:
         return {}
     confusions, confidence = [], []

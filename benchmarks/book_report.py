@@ -43,6 +43,16 @@ ROBUSTNESS = "robustness"
 """Of what is no table of the plan: degraded recordings, heard by the model in the package."""
 
 
+PICTURES = "benchmarks/results/book"
+"""Where the pictures of the page are, from the page."""
+DRAWN: Mapping[str, str] = {
+    "confusions": "What is taken for what: people whom the model never heard, INT8",
+    "confidence": "How sure it is and how often right; what is gained by rejecting",
+}
+"""Stems of the pictures, and what they show."""
+KEPT = (0.9, 0.7, 0.5)  # shares of the recordings of which the accuracy is told
+
+
 @dataclass(frozen=True)
 class FilledRow:
     """A row of the plan, and the figures of it that are there."""
@@ -54,19 +64,10 @@ class FilledRow:
 Filled = Sequence[tuple[PlannedTable, Sequence[FilledRow]]]
 
 
-PICTURES = "benchmarks/results/book"
-"""Where the pictures of the page are, from the page."""
-DRAWN: Mapping[str, str] = {
-    "confusions": "What is taken for what: people whom the model never heard, INT8",
-    "confidence": "How sure it is and how often right; what is gained by rejecting",
-}
-"""Stems of the pictures, and what they show."""
-KEPT = (0.9, 0.7, 0.5)  # shares of the recordings of which the accuracy is told
-
-
 def fill(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> Filled:
     """The tables with the figures that are there."""
     known = {outcome.unit.slug: outcome for outcome in outcomes}
+    summaries: dict[tuple[str, ...], Summary] = {}  # tables that are alike share them
     filled = []
     for table in tables:
         rows = []
@@ -76,7 +77,10 @@ def fill(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> Filled:
                 for unit in row.units
                 if unit.slug in known and unit.is_done_by(known[unit.slug].unit)
             ]
-            rows.append(FilledRow(row, summarise(there) if there else None))
+            slugs = tuple(outcome.unit.slug for outcome in there)
+            if there and slugs not in summaries:
+                summaries[slugs] = summarise(there)
+            rows.append(FilledRow(row, summaries.get(slugs)))
         filled.append((table, rows))
     return filled
 
@@ -230,25 +234,20 @@ def _name_headings(table: PlannedTable) -> tuple[str, ...]:
 
 
 def _rows(rows: Sequence[FilledRow], table: PlannedTable) -> str:
-    names, copies = _name_headings(table), find_protocol(table.protocol).augments_before
-    headings = (*names, *FIGURES, *(("INT8 UAR % of recordings alone",) if copies else ()))
-    lines = []
-    for one in rows:
-        summary = one.summary
-        if summary is None:
-            cells = _not_yet(table, len(headings) - len(names))
-        else:
-            cells = figures(summary)
-            if copies:
-                alone = headline(summary).uar_recordings
-                cells = (*cells, NOTHING if alone is None else percent(alone))
-        lines.append((*_names(one, table), *cells))
-    return markdown_table(headings, lines, len(names))
+    copies = find_protocol(table.protocol).augments_before
+
+    def cells(summary: Summary) -> Sequence[str]:
+        if not copies:
+            return figures(summary)
+        alone = headline(summary).uar_recordings
+        return (*figures(summary), NOTHING if alone is None else percent(alone))
+
+    headings = (*FIGURES, *(("INT8 UAR % of recordings alone",) if copies else ()))
+    return _lines(rows, table, headings, cells)
 
 
 def _quantization(rows: Sequence[FilledRow], table: PlannedTable) -> str:
-    names = _name_headings(table)
-    headings = [*names, "folds", "seeds", "float32 UAR %"]
+    headings = ["folds", "seeds", "float32 UAR %"]
     for kind in ("after training", "in training"):
         headings += [
             f"{kind}, UAR %",
@@ -256,38 +255,33 @@ def _quantization(rows: Sequence[FilledRow], table: PlannedTable) -> str:
             f"{CONFIDENCE} % interval",
             "same label %",
         ]
-    lines = []
-    for one in rows:
-        if one.summary is None:
-            cells = _not_yet(table, len(headings) - len(names))
-        else:
-            whole = one.summary.variants.get(FLOAT32)
-            cells = (
-                folds(one.summary),
-                str(len(one.summary.seeds)),
-                NOTHING if whole is None else percent(whole.uar),
-            )
-            for variant in (POST_TRAINING, INT8):
-                found = one.summary.variants.get(variant)
-                if found is None:
-                    cells = (*cells, *(NOTHING,) * 4)
-                    continue
-                same = found.same_label
-                cells = (
-                    *cells,
-                    percent(found.uar),
-                    points(found.uar_points),
-                    points_between(found.uar_points_interval),
-                    NOTHING if same is None else percent(same),
-                )
-        lines.append((*_names(one, table), *cells))
-    return markdown_table(headings, lines, len(names))
+    return _lines(rows, table, headings, _quantization_cells)
+
+
+def _quantization_cells(summary: Summary) -> Sequence[str]:
+    whole = summary.variants.get(FLOAT32)
+    cells = [
+        folds(summary),
+        str(len(summary.seeds)),
+        NOTHING if whole is None else percent(whole.uar),
+    ]
+    for variant in (POST_TRAINING, INT8):
+        found = summary.variants.get(variant)
+        if found is None:
+            cells += [NOTHING] * 4
+            continue
+        same = found.same_label
+        cells += [
+            percent(found.uar),
+            points(found.uar_points),
+            points_between(found.uar_points_interval),
+            NOTHING if same is None else percent(same),
+        ]
+    return cells
 
 
 def _certainty(rows: Sequence[FilledRow], table: PlannedTable) -> str:
-    names = _name_headings(table)
     headings = (
-        *names,
         "folds",
         "seeds",
         "recordings",
@@ -298,27 +292,41 @@ def _certainty(rows: Sequence[FilledRow], table: PlannedTable) -> str:
         *(f"accuracy % of the most certain {share:.0%}" for share in KEPT),
         f"gained at {1 - REJECTED:.0%}, points",
     )
-    lines = []
-    for one in rows:
-        if one.summary is None:
-            cells = _not_yet(table, len(headings) - len(names))
-        else:
-            best = headline(one.summary)
-            sure = best.certainty
-            accuracies = {point.coverage: point.accuracy for point in sure.coverage}
-            cells = (
-                folds(one.summary),
-                str(len(one.summary.seeds)),
-                f"{one.summary.recordings:,}",
-                percent(accuracies[1.0]),
-                points(100 * sure.overconfidence),
-                percent(sure.calibration_error),
-                percent(sure.uncalibrated_error),
-                *(percent(accuracies[share]) for share in KEPT),
-                points(sure.rejection_gain_points),
-            )
-        lines.append((*_names(one, table), *cells))
-    return markdown_table(headings, lines, len(names))
+    return _lines(rows, table, headings, _certainty_cells)
+
+
+def _certainty_cells(summary: Summary) -> Sequence[str]:
+    sure = headline(summary).certainty
+    accuracies = {point.coverage: point.accuracy for point in sure.coverage}
+    return (
+        folds(summary),
+        str(len(summary.seeds)),
+        f"{summary.recordings:,}",
+        percent(accuracies[1.0]),
+        points(100 * sure.overconfidence),
+        percent(sure.calibration_error),
+        percent(sure.uncalibrated_error),
+        *(percent(accuracies[share]) for share in KEPT),
+        points(sure.rejection_gain_points),
+    )
+
+
+def _lines(
+    rows: Sequence[FilledRow],
+    table: PlannedTable,
+    headings: Sequence[str],
+    cells: Callable[[Summary], Sequence[str]],
+) -> str:
+    """A line for each row: what it is about, then its cells, or by which command they come."""
+    names = _name_headings(table)
+    lines = [
+        (
+            *_names(one, table),
+            *(_not_yet(table, len(headings)) if one.summary is None else cells(one.summary)),
+        )
+        for one in rows
+    ]
+    return markdown_table((*names, *headings), lines, len(names))
 
 
 def _not_yet(table: PlannedTable, n: int) -> tuple[str, ...]:

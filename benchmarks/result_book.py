@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from book_pictures import draw
-from book_plan import PLAN, PlannedTable, chosen, estimate_minutes, read_plan
+from book_plan import CERTAINTY, PLAN, PlannedTable, chosen, estimate_minutes, read_plan
 from book_report import ROBUSTNESS, fill, to_markdown
 from edge_ser.corpora import CORPORA, corpora_root
 from edge_ser.evaluation.outcome import Outcome, read_outcome, read_outcomes
@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def write_page(tables: Sequence[PlannedTable], outcomes: Path, page: Path) -> None:
     """RESULTS.md, of what is there, and its pictures beside the outcomes."""
     known = read_outcomes(outcomes)
-    for stem, picture in draw(fill(tables, known)).items():
+    drawn = [table for table in tables if table.layout == CERTAINTY]
+    for stem, picture in draw(fill(drawn, known)).items():
         write_whole(outcomes / f"{stem}.svg", picture)
     write_whole(page, to_markdown(tables, known, read_results(outcomes.parent / ROBUSTNESS)))
     print(f"written: {page}", flush=True)

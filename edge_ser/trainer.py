@@ -109,7 +109,6 @@ class TrainConfig:
                 f"{self.teachers} teachers were asked for, and each answers for at least one clip "
                 f"of a batch of {self.batch_size}: take fewer teachers or larger batches"
             )
-
         if self.refit_epochs and not self.teachers:
             raise EdgeSerError(
                 f"{self.refit_epochs} epochs of a refit were asked for, which is of teachers, "

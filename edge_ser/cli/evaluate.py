@@ -12,7 +12,7 @@ import typer
 
 from convert.architecture import ModelConfig
 from edge_ser.cli.app import app
-from edge_ser.cli.options import DataOption
+from edge_ser.cli.options import DataOption, RefitEpochsOption
 from firmware_host.errors import EdgeSerError
 
 if TYPE_CHECKING:
@@ -106,14 +106,7 @@ def evaluate(
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
-    refit_epochs: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Epochs more of each of them once it was judged, with the speakers who judged it "
-            "among those that it hears.",
-        ),
-    ] = 0,
+    refit_epochs: RefitEpochsOption = 0,
     pupil_epochs: Annotated[
         int, typer.Option(min=0, help="Of the model where it has teachers; 0: as many as theirs.")
     ] = 0,

@@ -34,3 +34,12 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+RefitEpochsOption = Annotated[
+    int,
+    typer.Option(
+        "--refit-epochs",
+        min=0,
+        help="Epochs more of each of them once it was judged, with the speakers who judged it "
+        "among those that it hears.",
+    ),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge_ser.cli.app import app
-from edge_ser.cli.options import DataOption
+from edge_ser.cli.options import DataOption, RefitEpochsOption
 from firmware_host.errors import EdgeSerError
 
 
@@ -69,14 +69,7 @@ def train(
         ),
     ] = 0,
     teacher_size: Annotated[str, typer.Option(help="Of these networks.")] = "large",
-    refit_epochs: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Epochs more of each of them once it was judged, with the speakers who judged it "
-            "among those that it hears.",
-        ),
-    ] = 0,
+    refit_epochs: RefitEpochsOption = 0,
     pupil_epochs: Annotated[
         int,
         typer.Option(

@@ -17,7 +17,7 @@ from edge_ser.evaluation.outcome import FLOAT32, Outcome
 from edge_ser.evaluation.protocols import n_folds
 from edge_ser.evaluation.units import Settings
 from edge_ser.metrics import score
-from edge_ser.outcomes import make_outcomes, pool
+from edge_ser.outcomes import make_outcomes
 from firmware_host.errors import EdgeSerError
 
 Float64 = NDArray[np.float64]
@@ -210,16 +210,12 @@ def _variant(grid: Sequence[Sequence[Outcome]], variant: str) -> VariantSummary:
 
 def _certainty(outcomes: Sequence[Outcome], variant: str) -> Certainty:
     heard = [outcome.heard[variant] for outcome in outcomes]
-    tempered, untempered = (
-        pool(
-            [
-                make_outcomes(outcome.truth, of_one, outcome.speakers)
-                for outcome, of_one in zip(outcomes, of_each, strict=True)
-            ]
-        )
-        for of_each in ([h.probabilities for h in heard], [h.untempered for h in heard])
+    truth = np.concatenate([outcome.truth for outcome in outcomes])
+    speakers = [speaker for outcome in outcomes for speaker in outcome.speakers]
+    return certainty(
+        make_outcomes(truth, np.concatenate([one.probabilities for one in heard]), speakers),
+        make_outcomes(truth, np.concatenate([one.untempered for one in heard]), speakers),
     )
-    return certainty(tempered, untempered)
 
 
 def _without_copies(outcomes: Sequence[Outcome], variant: str) -> float | None:

@@ -71,7 +71,7 @@ def test_the_published_page_is_that_of_the_published_outcomes() -> None:
 
 
 def test_a_table_like_another_asks_for_the_same_work(tmp_path: Path) -> None:
-    """Under its own name and layout, and a page of it has pictures of what was computed."""
+    """Under its own name and layout; there must be such another."""
     tables = {table.name: table for table in read_plan(PLAN)}
     for name in ("quantization", "certainty"):
         assert tables[name].units == tables["speaker"].units and tables[name].layout == name
