@@ -34,6 +34,9 @@ class Decision:
     threshold: float
 
 
+UNJUDGED = Decision(temperature=1.0, threshold=0.0)  # as trained, and never "uncertain"
+
+
 class Validation:
     """Clips of speakers, or texts, that a network was not trained on.
 
@@ -76,16 +79,21 @@ class Validation:
     def decisions(self, nets: Iterable[nn.Module], device: str) -> tuple[Decision, ...]:
         """For each head, what suits what these networks said of its clips.
 
-        Of speakers that were never heard, as those of a device are. A corpus whose validation
-        side is other texts of training speakers counts only where there is nothing else.
+        Of speakers that were never heard, as those of a device are. Other texts of training
+        speakers say nothing of those: a head with nothing else is left `UNJUDGED`.
         """
         said = [self.logits(net, device) for net in nets]
         out = []
         for head, rows in zip(self.heads.heads, self.heads.rows, strict=True):
-            own = [i for i, clip in enumerate(self.clips) if clip.clip.corpus in head.corpora]
             unheard = [
-                i for i in own if self.clips[i].clip.corpus not in VALIDATION_TEXT_SHARE
-            ] or own
+                i
+                for i, clip in enumerate(self.clips)
+                if clip.clip.corpus in head.corpora
+                and clip.clip.corpus not in VALIDATION_TEXT_SHARE
+            ]
+            if not unheard:
+                out.append(UNJUDGED)
+                continue
             windows = [np.asarray(of[i][:, rows], np.float64) for of in said for i in unheard]
             truth = [self.clips[i].label - rows.start for _ in said for i in unheard]
             speakers = [self.clips[i].clip.speaker for _ in said for i in unheard]
