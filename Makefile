@@ -36,11 +36,16 @@ help: ## Say what can be made
 demo: $(DEMO_INSTALLED) ## Show what edge-ser does, with the model in the package
 	@$(DEMO_VENV)/bin/edge-ser demo
 
+# Test files at a time, one a core up to four, since each may need 2 GB; a file's tests share what
+# they set up, and so stay together. `make test TEST_JOBS=0` runs one after the other.
+TEST_JOBS ?= logical
+SIDE_BY_SIDE := -n $(TEST_JOBS) --maxprocesses 4 --dist loadfile
+
 # Threads of one test that wait for each other cost many times what they save on a busy machine.
 test: export OMP_NUM_THREADS ?= 1
 test: check ## Check style, types and layers, then run every test
 	@echo "==> pytest: every test"
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 test-pi: export OMP_NUM_THREADS ?= 1
 test-pi: $(INSTALLED) ## Run the device's tests on emulated Raspberry Pi cores (x86-64 Debian only)
