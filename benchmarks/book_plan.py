@@ -82,6 +82,7 @@ class _Entry:
     """A table as it stands in the file.
 
     Args:
+        variants: rows of a corpus: label, settings of their own, and seeds where they differ.
         pretrain: what is trained on first, but for the corpus that is tested on.
         like: another table's name, which gives what is left out here.
     """
@@ -197,7 +198,7 @@ def _units(
     keys: Sequence[DivisionKey], entry: _Entry, variant: Mapping[str, Any]
 ) -> tuple[Unit, ...]:
     settings = Settings.from_dict({**entry.settings, **variant["settings"]})
-    return units_of(keys, entry.seeds, settings)
+    return units_of(keys, variant.get("seeds", entry.seeds), settings)
 
 
 def _divisions(entry: _Entry) -> Iterator[tuple[DivisionKey, ...]]:
