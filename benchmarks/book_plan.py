@@ -84,7 +84,7 @@ class _Entry:
     Args:
         variants: rows of a corpus: label, settings of their own, and seeds where they differ.
         pretrain: what is trained on first, but for the corpus that is tested on.
-        like: another table's name, which gives what is left out here.
+        like: another table's name, which gives what is left out here, each setting too.
     """
 
     name: str
@@ -178,7 +178,12 @@ def _pretraining_seconds(unit: Unit) -> float:
 
 
 def _like(entry: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {**(named[entry["like"]] if "like" in entry else {}), **entry}
+    """What the entry leaves out, as in the one that it is like; settings one by one."""
+    if "like" not in entry:
+        return dict(entry)
+    model = named[entry["like"]]
+    settings = {**model.get("settings", {}), **entry.get("settings", {})}
+    return {**model, **entry, "settings": settings}
 
 
 def _table(entry: _Entry) -> PlannedTable:

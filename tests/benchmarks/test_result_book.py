@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,12 @@ def test_the_published_page_is_that_of_the_published_outcomes() -> None:
 
 
 def test_a_table_like_another_asks_for_the_same_work(tmp_path: Path) -> None:
-    """Under its own name and layout; there must be such another."""
+    """Under its own name and layout, or but for a setting; there must be such another."""
     tables = {table.name: table for table in read_plan(PLAN)}
     for name in ("quantization", "certainty"):
         assert tables[name].units == tables["speaker"].units and tables[name].layout == name
+    taught = tables["speaker"].units[0].settings
+    assert tables["unrefitted"].units[0].settings == replace(taught, refit_epochs=0)
     lost = tmp_path / "plan.toml"
     lost.write_text('[[table]]\nname = "alone"\ntitle = "a"\ntext = "b"\nlike = "nobody"\n')
     with pytest.raises(EdgeSerError, match=r"no plan of a result book .*nobody"):
