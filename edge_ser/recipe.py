@@ -11,7 +11,7 @@ from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
 from edge_ser.guard import check_disjoint, speakers_of
 from edge_ser.heads import Head, own_heads
-from edge_ser.trainer import TrainConfig
+from edge_ser.trainer import DROPOUT, TrainConfig
 from firmware_host.errors import EdgeSerError
 
 JOINT = "joint"
@@ -102,6 +102,7 @@ def make_recipe(
     else:
         heads = (Head(tuple(names), SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL),)
     model = ModelConfig(n_labels=sum(len(head.labels) for head in heads), **SIZES[size])
+    config = TrainConfig(model=model, dropout=DROPOUT[size])
     facts = {
         "corpora": names,
         "fold": fold if len(names) == 1 else JOINT,
@@ -111,4 +112,4 @@ def make_recipe(
         "terms": {name: find_corpus(name).terms for name in [*names, *first]},
     }
     default = f"{'-'.join(names).lower()}-{which}-{size}"
-    return Recipe(name or default, parts, heads, TrainConfig(model=model), facts)
+    return Recipe(name or default, parts, heads, config, facts)

@@ -10,7 +10,7 @@ from typing import Any
 
 from convert.architecture import SIZES, ModelConfig, check_size
 from edge_ser.evaluation.protocols import DivisionKey, find_protocol
-from edge_ser.trainer import TrainConfig
+from edge_ser.trainer import DROPOUT, TrainConfig
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import KINDS, FeatureConfig
 
@@ -78,6 +78,7 @@ class Settings:
         return TrainConfig(
             model=model,
             features=features,
+            dropout=DROPOUT[self.size],
             epochs=self.epochs,
             qat_epochs=self.qat_epochs,
             batch_size=self.batch_size,

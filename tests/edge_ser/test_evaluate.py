@@ -103,7 +103,8 @@ def test_its_training_is_that_of_edge_ser_train(
 ) -> None:
     """Kept features and a protocol around it change no bit of what is learned."""
     recipe = make_recipe(("RAVDESS",), data, 1, "tiny")
-    config = replace(SETTINGS.config(3, 0), model=recipe.config.model)
+    model, dropout = recipe.config.model, recipe.config.dropout
+    config = replace(SETTINGS.config(3, 0), model=model, dropout=dropout)
     (path,) = train(recipe.split, recipe.heads, config, tmp_path, "plain", recipe.facts)
     slug = outcomes["speaker"].unit.slug
     ours = read_checkpoint(folder / "work" / RUNS / slug / f"{slug}.safetensors")

@@ -12,9 +12,11 @@ from torch import nn
 from convert.architecture import SIZES
 from edge_ser.corpora import load_corpus
 from edge_ser.dataset import normalisation_of, read_clips
+from edge_ser.evaluation.units import Settings
 from edge_ser.heads import Head, Heads, own_heads
 from edge_ser.model import EmotionNet
 from edge_ser.trainer import (
+    DROPOUT,
     FINE_TUNING_SHARE,
     TrainConfig,
     Trainer,
@@ -52,6 +54,13 @@ def test_what_was_learned_before_is_left_slowly_where_no_teacher_recalls_it(
     share = 1.0 if taught else FINE_TUNING_SHARE
     ratio = way_gone("learned", start) / way_gone("new", {})
     assert ratio == pytest.approx(share, rel=1e-3)
+
+
+def test_a_network_has_the_dropout_of_its_size() -> None:
+    """A small pupil's large teacher that of a large one."""
+    taught = Settings(size="tiny", teachers=1).config(n_labels=2, seed=0)
+    assert DROPOUT.keys() == SIZES.keys()
+    assert taught.dropout == DROPOUT["tiny"] < taught.of_teacher(1).dropout == DROPOUT["large"]
 
 
 def test_asking_one_teacher_a_clip_teaches_what_asking_all_would() -> None:
