@@ -19,7 +19,7 @@ ROWS, QUANTIZATION, CERTAINTY = "rows", "quantization", "certainty"
 what the probabilities of the INT8 file are worth."""
 
 SECONDS_A_CLIP_AND_EPOCH: Mapping[str, float] = {
-    "tiny": 0.0010,
+    "tiny": 0.0013,
     "small": 0.0015,
     "base": 0.0020,
     "large": 0.0026,
