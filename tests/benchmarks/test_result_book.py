@@ -125,8 +125,8 @@ def test_the_plan_asks_for_every_table_that_is_wanted() -> None:
     }
     assert {unit.settings.size for unit in tables["sizes"].units} == {"tiny", "small", "base"}
     assert {unit.settings.size for unit in tables["tiny"].units} == {"tiny"}
-    taught = {unit.teachers_slug for unit in tables["speaker"].units}
-    assert {unit.teachers_slug for unit in tables["tiny"].units} <= taught
+    taught = {unit.teachers_slug for unit in tables["speaker"].units if unit.seed == 0}
+    assert {unit.teachers_slug for unit in tables["tiny"].units} == taught
     assert all(unit.settings.post_training for unit in tables["quantization"].units)
     # What two tables share is done once.
     together = joined([*tables["speaker"].units, *tables["quantization"].units])
