@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convert.architecture import SIZES, ModelConfig, check_size
+from convert.architecture import ModelConfig, check_size
 from edge_ser.corpora import corpora_root, find_corpus, load_corpus
 from edge_ser.emotions import SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL
 from edge_ser.folds import Split, get_fold, joint_split, split
 from edge_ser.guard import check_disjoint, speakers_of
 from edge_ser.heads import Head, own_heads
-from edge_ser.trainer import DROPOUT, TrainConfig
+from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
 
 JOINT = "joint"
@@ -101,8 +101,8 @@ def make_recipe(
         heads = own_heads(clips)
     else:
         heads = (Head(tuple(names), SEVEN_EMOTIONS, SEVEN_FROM_CANONICAL),)
-    model = ModelConfig(n_labels=sum(len(head.labels) for head in heads), **SIZES[size])
-    config = TrainConfig(model=model, dropout=DROPOUT[size])
+    model = ModelConfig(n_labels=sum(len(head.labels) for head in heads))
+    config = TrainConfig(model=model).resized(size)
     facts = {
         "corpora": names,
         "fold": fold if len(names) == 1 else JOINT,

@@ -131,11 +131,13 @@ class TrainConfig:
         Nothing disturbs what they hear, as nothing does when they are asked.
         """
         seed = (self.seed + 1) * TEACHER_SEEDS + number
-        model: ModelConfig = replace(self.model, **SIZES[self.teacher_size])
-        quiet = self.augment.undisturbed
-        dropout = DROPOUT[self.teacher_size]
-        teacher = replace(self, model=model, dropout=dropout, augment=quiet, seed=seed)
-        return teacher.without_teachers
+        quiet = replace(self, augment=self.augment.undisturbed, seed=seed)
+        return quiet.resized(self.teacher_size).without_teachers
+
+    def resized(self, size: str) -> "TrainConfig":
+        """The same of a network of this size, a key of `SIZES`: its channels and its dropout."""
+        model: ModelConfig = replace(self.model, **SIZES[size])
+        return replace(self, model=model, dropout=DROPOUT[size])
 
     @property
     def without_teachers(self) -> "TrainConfig":

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from convert.architecture import SIZES, ModelConfig, check_size
+from convert.architecture import ModelConfig, check_size
 from edge_ser.evaluation.protocols import DivisionKey, find_protocol
-from edge_ser.trainer import DROPOUT, TrainConfig
+from edge_ser.trainer import TrainConfig
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import KINDS, FeatureConfig
 
@@ -73,12 +73,10 @@ class Settings:
             use_gfb=self.gfb,
             use_alfb=self.alfb,
             lstm_scales=self.lstm_scales,
-            **SIZES[self.size],
         )
         return TrainConfig(
             model=model,
             features=features,
-            dropout=DROPOUT[self.size],
             epochs=self.epochs,
             qat_epochs=self.qat_epochs,
             batch_size=self.batch_size,
@@ -91,7 +89,7 @@ class Settings:
             pretraining_epochs=self.pretraining_epochs,
             fast=self.fast,
             seed=seed,
-        )
+        ).resized(self.size)
 
     @property
     def slug(self) -> str:
