@@ -107,7 +107,7 @@ def run_unit(
             (division.head,),
             config,
             run,
-            unit.slug,
+            unit.model_name,
             _facts(unit, division),
             device=_device(place.device),
             jobs=place.jobs,

@@ -4,6 +4,7 @@ A unit says everything that a process elsewhere needs to do it, and its slug nam
 its outcome and the folder of its training.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from convert.architecture import ModelConfig, check_size
 from edge_ser.evaluation.protocols import DivisionKey, find_protocol
 from edge_ser.trainer import TrainConfig
+from firmware_host.contract import MAX_LABEL_LENGTH
 from firmware_host.errors import EdgeSerError
 from firmware_host.features import KINDS, FeatureConfig
 
 LISTS = ("train_on", "pretrain_on")
 """Fields of a key that JSON holds as lists."""
+DIGEST_LETTERS = 8  # of a slug that is cut: names that begin alike stay apart
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,22 @@ class Unit:
         'speaker-tess-2-small-seed1'
         """
         return f"{self.key.slug}-{self.settings.slug}-seed{self.seed}"
+
+    @property
+    def model_name(self) -> str:
+        """Of its model: the slug, or as much of it as a model file has room for and a digest.
+
+        >>> many = Settings(teachers=2, refit_epochs=40, eca=False)
+        >>> Unit(DivisionKey("speaker", ("BanglaSER",), "BanglaSER", 1), 0, many).model_name
+        'speaker-banglaser-1-small-no-eca-2-large-refit40-seed0'
+        >>> more = replace(many, kinds=("mfcc", "rms", "zcr"))
+        >>> Unit(DivisionKey("speaker", ("BanglaSER",), "BanglaSER", 1), 0, more).model_name
+        'speaker-banglaser-1-small-no-eca-mfcc-rms-zcr-2-large-r-9a631477'
+        """
+        if len(self.slug) <= MAX_LABEL_LENGTH:
+            return self.slug
+        digest = hashlib.sha256(self.slug.encode()).hexdigest()[:DIGEST_LETTERS]
+        return f"{self.slug[: MAX_LABEL_LENGTH - DIGEST_LETTERS - 1]}-{digest}"
 
     @property
     def teachers_slug(self) -> str:

@@ -39,6 +39,7 @@ from edge_ser.folds import get_fold, split
 from edge_ser.recipe import make_recipe
 from edge_ser.train import PRETRAINED, train
 from edge_ser.trainer import LOG_FILE
+from firmware_host.contract import MAX_LABEL_LENGTH, read_contract
 from firmware_host.errors import EdgeSerError
 from firmware_host.probabilities import softmax
 from firmware_host.recognizer import EmotionRecognizer
@@ -160,6 +161,18 @@ def test_sizes_share_their_teachers(tmp_path: Path, data: Path) -> None:
     longer = unit_of("speaker", size="base", teachers=1, teacher_size="tiny", learning_rate=1e-3)
     with pytest.raises(EdgeSerError, match="training with other settings"):
         run_all([longer], place)
+
+
+def test_a_slug_longer_than_a_model_file_has_room_for_is_cut(tmp_path: Path, data: Path) -> None:
+    """In the model's name alone; outcome and folder have all of it."""
+    kinds = ("log_mel", "mfcc", "rms")
+    unit = unit_of("speaker", eca=False, gfb=False, kinds=kinds, teachers=1, teacher_size="small")
+    assert len(unit.slug) > MAX_LABEL_LENGTH >= len(unit.model_name)
+    assert unit.model_name != replace(unit, seed=1).model_name
+    run_unit(unit, place := place_of(tmp_path, data))
+    assert outcome_path(place.outcomes, unit).stem == unit.slug
+    (model,) = (place.work / RUNS / unit.slug / "models").glob("*.int8.tflite")
+    assert read_contract(model).name == unit.model_name
 
 
 def test_the_paper_protocol_is_labelled_wherever_it_appears(
