@@ -131,24 +131,22 @@ def test_teachers_are_trained_first_and_outlive_kills_too(
         "2",
         "--teacher-size",
         "small",
-        "--epochs",
-        "8",
         "--refit-epochs",
-        "6",
+        "8",
         "--pupil-epochs",
-        "12",
+        "30",
         "--qat-epochs",
         "1",
         "--name",
         "ravdess-1-tiny",
     )
-    refit = "6-epoch-refit-of-teacher-2"
+    refit = "8-epoch-refit-of-teacher-2"
     logs = ("teacher-2/log.jsonl", "rehearsal/log.jsonl", f"{refit}/log.jsonl", "log.jsonl")
     ends = killed_and_left_alone(data, tmp_path, (*taught, "--rehearse"), logs)
     one, other = (read_checkpoint(Path(end.stdout.strip())) for end in ends)
-    assert "teacher 1: epoch 1 of 8" in ends[1].stderr
+    assert "teacher 1: epoch 1 of 24" in ends[1].stderr
     assert "teacher 1" not in ends[0].stderr  # it was ready
-    assert "float training: epoch 1 of 12" in ends[1].stderr
+    assert "float training: epoch 1 of 30" in ends[1].stderr
     weights = {name: value.tobytes() for name, value in one.float_tensors.items()}
     assert weights == {name: value.tobytes() for name, value in other.float_tensors.items()}
     alone = read_checkpoint(trained).float_tensors
