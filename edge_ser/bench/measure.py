@@ -17,6 +17,7 @@ from edge_ser.bench.recognition import (
     CorpusScore,
     Heard,
     against_float,
+    certainty_of_all,
     recognise,
     score_corpus,
 )
@@ -28,6 +29,7 @@ from edge_ser.bench.speed import (
     measure_latency,
     median_footprint,
 )
+from edge_ser.certainty import Certainty
 from edge_ser.corpora import Clip, corpora_root, find_corpus, load_corpus
 from firmware_host.contract import Contract, is_tflite, read_contract
 from firmware_host.engines import ENGINES, Engine, load_engine
@@ -59,6 +61,7 @@ class BenchRow:
         features_latency: of the features of the hop that makes a window due.
         footprint: load time and peak memory of a fresh process.
         scores: one a corpus.
+        certainty: of the recordings of all corpora together; None of fewer than two.
     """
 
     file: str
@@ -79,6 +82,7 @@ class BenchRow:
     features_latency: Latency
     footprint: Footprint
     scores: tuple[CorpusScore, ...]
+    certainty: Certainty | None
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def bench(
         raise EdgeSerError("a fold chooses test speakers of a corpus: name one with --corpus")
     loaded = {name: load_corpus(corpora_root(data), name) for name in names}
     choices = [_choices(s, loaded, fold, allow_seen, limit) for s in subjects]
-    scores = _scores(subjects, choices, jobs, tell)
+    recognition = _recognition(subjects, choices, jobs, tell)
     footprints: list[list[Footprint]] = [[] for _ in subjects]
     for done in range(LOADS * len(subjects)):
         subject = subjects[done % len(subjects)]  # in turn, as the latencies
@@ -151,9 +155,9 @@ def bench(
         lambda done, total: tell("timing windows", done, total),
     )
     rows = [
-        _row(subject, subjects, *latency, median_footprint(footprint), score)
-        for subject, latency, footprint, score in zip(
-            subjects, latencies, footprints, scores, strict=True
+        _row(subject, subjects, *latency, median_footprint(footprint), *found)
+        for subject, latency, footprint, found in zip(
+            subjects, latencies, footprints, recognition, strict=True
         )
     ]
     used = sorted({row.engine for row in rows})
@@ -263,13 +267,14 @@ def _choices(
     ]
 
 
-def _scores(
+def _recognition(
     subjects: Sequence[_Subject],
     choices: Sequence[Sequence[ClipChoice]],
     jobs: int,
     tell: Progress,
-) -> list[tuple[CorpusScore, ...]]:
-    """For each file its score on each corpus, INT8 against float32 included."""
+) -> list[tuple[tuple[CorpusScore, ...], Certainty | None]]:
+    """For each file its score on each corpus, INT8 against float32 included, and its certainty
+    over several."""
     heard = recognise(
         tuple((subject.path, subject.engine) for subject in subjects),
         [[clip.path for choice in own for clip in choice.clips] for own in choices],
@@ -280,7 +285,7 @@ def _scores(
     for own, found in zip(choices, heard, strict=True):
         rest = iter(found)
         by_choice.append([[next(rest) for _ in choice.clips] for choice in own])
-    out = []
+    out: list[tuple[tuple[CorpusScore, ...], Certainty | None]] = []
     for index, subject in enumerate(subjects):
         twin = subject.float_twin(subjects) if subject.precision == INT8 else None
         scores = []
@@ -295,7 +300,9 @@ def _scores(
                     )
                     score = replace(score, against_float=against)
             scores.append(score)
-        out.append(tuple(scores))
+        several = len(choices[index]) > 1
+        sure = certainty_of_all(choices[index], by_choice[index]) if several else None
+        out.append((tuple(scores), sure))
     return out
 
 
@@ -306,6 +313,7 @@ def _row(
     features_latency: Latency,
     footprint: Footprint,
     scores: tuple[CorpusScore, ...],
+    certainty: Certainty | None,
 ) -> BenchRow:
     contract, data = subject.contract, subject.path.read_bytes()
     whole = next(
@@ -337,4 +345,5 @@ def _row(
         features_latency=features_latency,
         footprint=footprint,
         scores=scores,
+        certainty=certainty,
     )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from edge_ser.bench.clips import ClipChoice
 from edge_ser.bootstrap import Interval, percentile_interval, resample_speakers
-from edge_ser.certainty import certainty
-from edge_ser.outcomes import Outcomes, clip_probabilities, make_outcomes
+from edge_ser.certainty import Certainty, certainty
+from edge_ser.outcomes import Outcomes, clip_probabilities, make_outcomes, pool
 from edge_ser.paired import compare
 from edge_ser.rejection import CoveragePoint
 from edge_ser.reliability import ReliabilityBin
@@ -271,6 +271,21 @@ def score_corpus(choice: ClipChoice, heard: Sequence[Heard]) -> CorpusScore:
         uncalibrated_reliability=sure.uncalibrated_reliability,
         coverage=sure.coverage,
         rejection_gain_points=sure.rejection_gain_points,
+    )
+
+
+def certainty_of_all(choices: Sequence[ClipChoice], heard: Sequence[Sequence[Heard]]) -> Certainty:
+    """What a model's probabilities are worth over several corpora, their recordings as one set.
+
+    Who uses a model has one temperature and one threshold for all that it hears.
+
+    Args:
+        heard: for each choice what the model heard in its clips.
+    """
+    parts = list(zip(choices, heard, strict=True))
+    return certainty(
+        pool([outcomes_of(choice, [h.probabilities for h in own]) for choice, own in parts]),
+        pool([outcomes_of(choice, [h.uncalibrated for h in own]) for choice, own in parts]),
     )
 
 

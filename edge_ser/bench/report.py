@@ -112,6 +112,8 @@ def to_markdown(result: BenchResult, plot: bool = False) -> str:
     parts = ["# Bench: float32 against INT8", _markdown_table(files_table(result))]
     if any(row.scores for row in result.rows):
         parts += ["## Recognition", _markdown_table(scores_table(result))]
+    if any(row.certainty for row in result.rows):
+        parts += ["## All corpora together: how sure", _markdown_table(certainty_table(result))]
     if plot:
         caption = "UAR against size" if any(r.scores for r in result.rows) else "Latency and size"
         parts.append(f"![{caption}]({PLOT_STEM}.svg)")
@@ -201,6 +203,39 @@ def scores_table(result: BenchResult) -> Table:
     ]
     main = (0, 2, 4, 5, 6, 7, 9, 12)
     return Table(headings, tuple(lines), frozenset(range(4, len(headings))), main)
+
+
+def certainty_table(result: BenchResult) -> Table:
+    """What probabilities are worth over all corpora's recordings as one set: a line a file."""
+    headings = (
+        "file",
+        "engine",
+        "clips",
+        "accuracy %",
+        "calibration error %",
+        "without temperature %",
+        f"accuracy % of the surer {_surer()} %",
+        "gained, points",
+    )
+    rows = []
+    for row in result.rows:
+        sure = row.certainty
+        if sure is None:
+            continue
+        (everything,) = (point for point in sure.coverage if point.coverage == 1)
+        rows.append(
+            (
+                row.file,
+                row.engine,
+                f"{everything.clips:,}",
+                percent(everything.accuracy),
+                f"{100 * sure.calibration_error:.1f}",
+                f"{100 * sure.uncalibrated_error:.1f}",
+                percent(everything.accuracy + sure.rejection_gain_points / 100),
+                f"{sure.rejection_gain_points:+.1f}",
+            )
+        )
+    return Table(headings, tuple(rows), frozenset(range(2, len(headings))), (0, 3, 4, 6, 7))
 
 
 def notes(result: BenchResult) -> list[str]:

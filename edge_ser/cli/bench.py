@@ -118,6 +118,7 @@ def bench(
     from edge_ser.bench.measure import bench as measure
     from edge_ser.bench.report import (
         can_plot,
+        certainty_table,
         check_writable,
         files_table,
         notes,
@@ -156,6 +157,8 @@ def bench(
         console.print(_terminal_table(files_table(result).brief()))
         if any(row.scores for row in result.rows):
             console.print(_terminal_table(scores_table(result).brief()))
+        if any(row.certainty for row in result.rows):
+            console.print(_terminal_table(certainty_table(result).brief()))
         for line in notes(result):
             console.print(f"• {line}", markup=False, highlight=False)
     errors.print("written: " + ", ".join(map(str, written)), highlight=False)

@@ -22,7 +22,7 @@ from convert.checkpoint import Checkpoint, write_checkpoint
 from convert.pipeline import convert
 from edge_ser.bench.clips import HELD_OUT, OTHER_CORPUS, SEEN, UNKNOWN, ClipChoice, choose_clips
 from edge_ser.bench.measure import BenchResult, BenchRow, bench
-from edge_ser.bench.recognition import Heard, recognise, score_corpus
+from edge_ser.bench.recognition import Heard, certainty_of_all, recognise, score_corpus
 from edge_ser.bench.report import to_json, to_markdown, write_report
 from edge_ser.bench.speed import measure_footprint
 from edge_ser.corpora import Clip, load_corpus
@@ -276,6 +276,36 @@ def test_markdown_and_json_say_the_same(result: BenchResult) -> None:
         assert is_cut(line[15], kept["accuracy"])
 
 
+def test_several_corpora_get_a_table_of_all_together(
+    models: Path, corpora: Path, tmp_path: Path
+) -> None:
+    """In Markdown and JSON, over the recordings of both; one corpus alone has none."""
+    generator = np.random.default_rng(2)
+    (tmp_path / "RAVDESS").symlink_to(corpora / "RAVDESS")
+    (tmp_path / "EmoDB").mkdir()
+    for number, letter in enumerate("NFTWAE", start=1):
+        sound = sound_of(number, 2 * RATE, generator)
+        soundfile.write(tmp_path / "EmoDB" / f"03a01{letter}a.wav", sound, RATE)
+    one = bench([models / "bench-me.int8.onnx"], tmp_path, ["RAVDESS"], runs=3)
+    assert one.rows[0].certainty is None
+    assert "All corpora together" not in to_markdown(one)
+    both = bench([models / "bench-me.int8.onnx"], tmp_path, ["RAVDESS", "EmoDB"], runs=3)
+    (row,) = both.rows
+    sure = row.certainty
+    assert sure is not None
+    clips = [score.clips for score in row.scores]
+    assert clips[1] > 0
+    right = sum(score.accuracy * score.clips for score in row.scores)
+    assert sure.coverage[0].clips == sum(clips)
+    assert sure.coverage[0].accuracy == pytest.approx(right / sum(clips))
+    *_, table = markdown_tables(to_markdown(both))
+    assert table[1][2] == str(sum(clips))
+    assert is_cut(table[1][3], right / sum(clips))
+    assert float(table[1][4]) == pytest.approx(100 * sure.calibration_error, abs=0.051)
+    (data,) = json.loads(to_json(both))["rows"]
+    assert data["certainty"]["calibration_error"] == sure.calibration_error
+
+
 def test_markdown_states_the_protocol_and_the_machine(result: BenchResult) -> None:
     """A reader learns who was tested, how, and on what."""
     text = to_markdown(result)
@@ -408,6 +438,33 @@ def test_intervals_are_over_speakers() -> None:
     alone = [clip for clip in choice.clips if clip.speaker == TEST_ACTORS[0]]
     single = replace(choice, clips=tuple(alone), truth=tuple(choice.truth[: len(alone)]))
     assert score_corpus(single, certainly(single.truth)).uar_interval is None
+
+
+def doubtful(labels: Sequence[int], confidence: float) -> list[Heard]:
+    """Heard with this confidence; at temperature 1 there was no doubt at all."""
+    shared = (1 - confidence) / 6
+    return [
+        Heard(tuple(confidence if i == label else shared for i in range(7)), sure.probabilities)
+        for label, sure in zip(labels, certainly(labels), strict=True)
+    ]
+
+
+def test_certainty_is_of_all_corpora_together() -> None:
+    """It is no mean over corpora: recordings count, wherever they are from, under the one
+    temperature and threshold that a model has."""
+    choice = choose(TRAINED)
+    n = len(choice.clips)
+    wrong = [(truth + 1) % 7 for truth in choice.truth]
+    heard = [doubtful(choice.truth, 0.75), doubtful(wrong, 0.75)]
+    alone = [score_corpus(choice, one).calibration_error for one in heard]
+    assert alone == pytest.approx([0.25, 0.75])
+    both = certainty_of_all([choice, choice], heard)
+    assert both.calibration_error == pytest.approx(0.25)  # 0.75 sure, half of them right
+    assert both.uncalibrated_error == pytest.approx(0.5)
+    # With a wrong corpus that is less sure, what is rejected is its recordings alone.
+    both = certainty_of_all([choice, choice], [heard[0], doubtful(wrong, 0.5)])
+    kept = round(0.7 * 2 * n)
+    assert both.rejection_gain_points == pytest.approx(100 * (n / kept - 0.5))
 
 
 # --- the command -------------------------------------------------------------------------
