@@ -12,6 +12,7 @@ from edge_ser.bench.measure import INT8, BenchResult, BenchRow
 from edge_ser.bench.recognition import CorpusScore
 from edge_ser.bench.speed import LOADS
 from edge_ser.bootstrap import CONFIDENCE
+from edge_ser.certainty import Certainty
 from edge_ser.metrics import percent
 from edge_ser.rejection import REJECTED
 from edge_ser.reliability import BINS
@@ -189,9 +190,7 @@ def scores_table(result: BenchResult) -> Table:
         f"{CONFIDENCE} %",
         "accuracy points",
         "same label as float32 %",
-        "calibration error %",
-        "without temperature %",
-        f"accuracy % of the surer {_surer()} %",
+        *_sure_headings(),
     )
     corpora = dict.fromkeys(score.corpus for row in result.rows for score in row.scores)
     lines = [
@@ -212,9 +211,7 @@ def certainty_table(result: BenchResult) -> Table:
         "engine",
         "clips",
         "accuracy %",
-        "calibration error %",
-        "without temperature %",
-        f"accuracy % of the surer {_surer()} %",
+        *_sure_headings(),
         "gained, points",
     )
     rows = []
@@ -229,9 +226,7 @@ def certainty_table(result: BenchResult) -> Table:
                 row.engine,
                 f"{everything.clips:,}",
                 percent(everything.accuracy),
-                f"{100 * sure.calibration_error:.1f}",
-                f"{100 * sure.uncalibrated_error:.1f}",
-                percent(everything.accuracy + sure.rejection_gain_points / 100),
+                *_sure_cells(sure, everything.accuracy),
                 f"{sure.rejection_gain_points:+.1f}",
             )
         )
@@ -303,9 +298,22 @@ def _score_line(row: BenchRow, score: CorpusScore) -> tuple[str, ...]:
         else "{:+.1f} to {:+.1f}".format(*against.uar_points_interval),
         NOTHING if against is None else f"{against.accuracy_points:+.1f}",
         NOTHING if against is None else percent(against.agreement),
-        f"{100 * score.calibration_error:.1f}",
-        f"{100 * score.uncalibrated_error:.1f}",
-        percent(score.accuracy + score.rejection_gain_points / 100),
+        *_sure_cells(score, score.accuracy),
+    )
+
+
+def _sure_headings() -> tuple[str, ...]:
+    """Of `_sure_cells`."""
+    kept = round(100 * (1 - REJECTED))
+    return "calibration error %", "without temperature %", f"accuracy % of the surer {kept} %"
+
+
+def _sure_cells(sure: CorpusScore | Certainty, accuracy: float) -> tuple[str, ...]:
+    """What probabilities are worth, where so many are right of all."""
+    return (
+        f"{100 * sure.calibration_error:.1f}",
+        f"{100 * sure.uncalibrated_error:.1f}",
+        percent(accuracy + sure.rejection_gain_points / 100),
     )
 
 
@@ -317,11 +325,6 @@ def _protocol(score: CorpusScore) -> str:
     if score.clips < score.clips_available:
         sentence += f", {score.clips} of their {score.clips_available} recordings, drawn by hash"
     return sentence + "."
-
-
-def _surer() -> int:
-    """Per cent of the recordings that the headline of rejection keeps."""
-    return round(100 * (1 - REJECTED))
 
 
 def _draw_all(result: BenchResult) -> dict[str, dict[str, bytes]]:
