@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from book_report import DRAWN, Filled
+from book_filled import Filled
+from book_report import DRAWN
 from edge_ser.bench.pictures import (
     ConfidencePanel,
     ConfusionPanel,

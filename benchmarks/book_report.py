@@ -1,10 +1,12 @@
 """RESULTS.md, made of the plan and the outcomes that are there, and of nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from book_plan import CERTAINTY, QUANTIZATION, ROWS, PlannedTable, Row
+import book_targets
+from book_filled import Filled, FilledRow, fill
+from book_plan import CERTAINTY, QUANTIZATION, ROWS, PlannedTable
+from book_targets import PUBLISHED
 from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING, Outcome
 from edge_ser.evaluation.protocols import find_protocol
@@ -21,19 +23,10 @@ from edge_ser.evaluation.report import (
     points,
     points_between,
 )
-from edge_ser.evaluation.summary import Summary, summarise
-from edge_ser.metrics import percent
+from edge_ser.evaluation.summary import Summary
+from edge_ser.metrics import error_percent, percent
 from edge_ser.rejection import REJECTED
 from robustness import certainty_in_words, to_table
-
-PUBLISHED: Mapping[str, str] = {
-    "TESS": "99.65",
-    "RAVDESS": "94.88",
-    "BanglaSER": "98.12",
-    "SUBESCO": "97.94",
-    "EmoDB": "97.19",
-}
-"""Accuracy in percent that the paper reports (arXiv 2412.10011); it does not describe its folds."""
 
 THREE = ("paper", "random", "speaker")
 """Protocols that are set side by side, from the one that leaks most."""
@@ -51,38 +44,6 @@ DRAWN: Mapping[str, str] = {
 }
 """Stems of the pictures, and what they show."""
 KEPT = (0.9, 0.7, 0.5)  # shares of the recordings of which the accuracy is told
-
-
-@dataclass(frozen=True)
-class FilledRow:
-    """A row of the plan, and the figures of it that are there."""
-
-    row: Row
-    summary: Summary | None
-
-
-Filled = Sequence[tuple[PlannedTable, Sequence[FilledRow]]]
-
-
-def fill(tables: Sequence[PlannedTable], outcomes: Sequence[Outcome]) -> Filled:
-    """The tables with the figures that are there."""
-    known = {outcome.unit.slug: outcome for outcome in outcomes}
-    summaries: dict[tuple[str, ...], Summary] = {}  # tables that are alike share them
-    filled = []
-    for table in tables:
-        rows = []
-        for row in table.rows:
-            there = [
-                known[unit.slug]
-                for unit in row.units
-                if unit.slug in known and unit.is_done_by(known[unit.slug].unit)
-            ]
-            slugs = tuple(outcome.unit.slug for outcome in there)
-            if there and slugs not in summaries:
-                summaries[slugs] = summarise(there)
-            rows.append(FilledRow(row, summaries.get(slugs)))
-        filled.append((table, rows))
-    return filled
 
 
 def to_markdown(
@@ -104,6 +65,7 @@ def to_markdown(
         "Figures are of the INT8 TFLite file, with the float32 one beside it; numbers are cut, "
         "not rounded up.",
         *_overview(filled),
+        *book_targets.to_markdown(filled, robustness),
     ]
     for table, rows in filled:
         parts += [f"## {table.title}", table.text.strip()]
@@ -304,8 +266,8 @@ def _certainty_cells(summary: Summary) -> Sequence[str]:
         f"{summary.recordings:,}",
         percent(accuracies[1.0]),
         points(100 * sure.overconfidence),
-        percent(sure.calibration_error),
-        percent(sure.uncalibrated_error),
+        error_percent(sure.calibration_error),
+        error_percent(sure.uncalibrated_error),
         *(percent(accuracies[share]) for share in KEPT),
         points(sure.rejection_gain_points),
     )

@@ -22,7 +22,7 @@ from typing import Any
 from convert.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from convert.pipeline import boxed_checkpoint
 from edge_ser.evaluation.protocols import FOUR_CORPORA
-from edge_ser.metrics import percent
+from edge_ser.metrics import error_percent, percent
 from firmware_host.files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,8 +122,8 @@ def card(checkpoint: Checkpoint, bench: Mapping[str, Any], box: Path) -> str:
         scores="\n".join(lines),
         temperature=f"{checkpoint.temperature:.2f}",
         threshold=f"{checkpoint.rejection_threshold:.2f}",
-        calibration=f"{100 * sure['calibration_error']:.1f}",
-        uncalibrated=f"{100 * sure['uncalibrated_error']:.1f}",
+        calibration=error_percent(sure["calibration_error"]),
+        uncalibrated=error_percent(sure["uncalibrated_error"]),
         accuracy=accuracy[1.0],
         surer=accuracy[0.7],
         terms="\n".join(terms),

@@ -19,9 +19,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from book_filled import fill
 from book_pictures import draw
 from book_plan import CERTAINTY, PLAN, PlannedTable, chosen, estimate_minutes, read_plan
-from book_report import ROBUSTNESS, fill, to_markdown
+from book_report import ROBUSTNESS, to_markdown
 from edge_ser.corpora import CORPORA, corpora_root
 from edge_ser.evaluation.outcome import Outcome, read_outcome, read_outcomes
 from edge_ser.evaluation.protocols import FOUR_CORPORA

@@ -33,7 +33,7 @@ from edge_ser.bench.recognition import Change, Hearing, Models, hear_each, outco
 from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.corpora import corpora_root, load_corpus
 from edge_ser.evaluation.protocols import FOUR_CORPORA
-from edge_ser.metrics import percent
+from edge_ser.metrics import error_percent, percent
 from edge_ser.outcomes import Outcomes, pool
 from edge_ser.paired import compare
 from edge_ser.rejection import REJECTED, rejection_gain
@@ -521,8 +521,8 @@ def certainty_in_words(summary: Summary) -> str:
     sure = summary["all_clean"]
     return (
         f"Clean, INT8, all {sure['clips']:,} recordings: calibration error "
-        f"{percent(sure['calibration_error'])} %, and without the least certain {REJECTED:.0%} the "
-        f"accuracy is {sure['rejection_gain']:+.1f} points."
+        f"{error_percent(sure['calibration_error'])} %, and without the least certain "
+        f"{REJECTED:.0%} the accuracy is {sure['rejection_gain']:+.1f} points."
     )
 
 

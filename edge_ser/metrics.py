@@ -66,6 +66,15 @@ def percent(share: float) -> str:
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}"
 
 
+def error_percent(share: float) -> str:
+    """An error in percent with one decimal, the nearest: cutting it off would flatter.
+
+    >>> error_percent(0.0628), error_percent(0.0622)
+    ('6.3', '6.2')
+    """
+    return f"{100 * share:.1f}"
+
+
 def fit_temperature(logits: Sequence[Float64], truth: Sequence[int]) -> float:
     """The temperature that makes the probabilities of clips most likely to be right.
 

@@ -13,7 +13,7 @@ from edge_ser.bench.recognition import CorpusScore
 from edge_ser.bench.speed import LOADS
 from edge_ser.bootstrap import CONFIDENCE
 from edge_ser.certainty import Certainty
-from edge_ser.metrics import percent
+from edge_ser.metrics import error_percent, percent
 from edge_ser.rejection import REJECTED
 from edge_ser.reliability import BINS
 from firmware_host.files import write_whole
@@ -311,8 +311,8 @@ def _sure_headings() -> tuple[str, ...]:
 def _sure_cells(sure: CorpusScore | Certainty, accuracy: float) -> tuple[str, ...]:
     """What probabilities are worth, where so many are right of all."""
     return (
-        f"{100 * sure.calibration_error:.1f}",
-        f"{100 * sure.uncalibrated_error:.1f}",
+        error_percent(sure.calibration_error),
+        error_percent(sure.uncalibrated_error),
         percent(accuracy + sure.rejection_gain_points / 100),
     )
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from small_evaluation import write_subesco
 
+from book_filled import fill
 from book_pictures import draw
 from book_plan import PLAN, chosen, estimate_minutes, read_plan
-from book_report import PUBLISHED, ROBUSTNESS, fill, made_of, to_markdown
+from book_report import ROBUSTNESS, made_of, to_markdown
+from book_targets import LEAST_UAR, PUBLISHED, verdicts
 from edge_ser.evaluation.outcome import FLOAT32, INT8, read_outcomes
 from edge_ser.evaluation.units import joined
 from edge_ser.metrics import percent
@@ -171,7 +173,7 @@ def test_what_was_measured_of_degraded_recordings_stands_on_the_page(
     row |= {FLOAT32: 0.5, INT8: 0.5, "int8_points_to_float32": 0.0}
     row |= {"int8_accuracy": 0.6, "int8_accuracy_points_to_clean": -3.0}
     own = {**row, "int8_points_to_clean_interval": (-6.0, -1.0)}
-    conditions = [{"name": "a tap, 10 dB", "mean": row, "corpora": {"TESS": own}}]
+    conditions = [{"name": "a tap, 10 dB", "snr_db": 10, "mean": row, "corpora": {"TESS": own}}]
     sure = {"clips": 7, "calibration_error": 0.05, "rejection_gain": 8.0}
     measured = {"model": "a model", "corpora": {"TESS": {}}, "conditions": conditions}
     measured |= {"all_clean": sure}
@@ -179,8 +181,32 @@ def test_what_was_measured_of_degraded_recordings_stands_on_the_page(
     means = "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 60.0 (-3.0) |"
     assert f"{means} 50.0 (-4.0; -6.0 to -1.0) |" in page
     assert "all 7 recordings: calibration error 5.0 %" in page and "is +8.0 points" in page
+    assert "| a tap, 10 dB | -4.0 | >= -6 | - | met |" in page
+    assert "| a model | 5.0 | <= 5 | - | met |" in page and "| +8.0 | >= +8 | - | met |" in page
+    row["int8_points_to_clean"], sure["calibration_error"] = -6.01, 0.0501
+    page = to_markdown([], [], measured)
+    assert "| a tap, 10 dB | -6.0 | >= -6 | - | NOT met |" in page
+    assert "| a model | 5.0 | <= 5 | - | NOT met |" in page
     with pytest.raises(EdgeSerError, match="is no folder: give the folder"):
         book("--only", "robustness")
+
+
+def test_targets_are_held_against_the_outcomes() -> None:
+    """By the figure itself, and not by what is left of it after the decimal is cut."""
+    (table,) = chosen(read_plan(), ["speaker"])
+    outcomes = read_outcomes(OUTCOMES)
+    known = {outcome.unit.slug: outcome for outcome in outcomes}
+    found = {verdict.of: verdict for verdict in verdicts(fill([table], outcomes), None)[:4]}
+    for row in table.rows:
+        first = [known[unit.slug] for unit in row.units if unit.seed == 0]
+        uar = sum(outcome.score(INT8).uar for outcome in first) / len(first)
+        limit, aim = LEAST_UAR[row.test_on]
+        (alone,) = [v for v in verdicts(fill([table], first), None)[:4] if v.of == row.test_on]
+        assert (alone.met, alone.reached) == (100 * uar >= limit, 100 * uar >= aim)
+        assert alone.measured == percent(uar)
+        assert found[row.test_on].met is not None
+    unknown = verdicts(fill(read_plan(), []), None)
+    assert unknown and {verdict.in_a_word for verdict in unknown} == {"not measured"}
 
 
 def test_a_paragraph_says_what_the_papers_figure_is_made_of() -> None:

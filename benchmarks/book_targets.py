@@ -1,0 +1,210 @@
+"""What was aimed for before anything was measured, and what came of it, met or not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from book_filled import Filled
+from edge_ser.evaluation.report import NOTHING, headline, markdown_table, points, points_between
+from edge_ser.evaluation.summary import Summary
+from edge_ser.metrics import error_percent, percent
+from edge_ser.rejection import REJECTED
+from robustness import HEADLINE_SNR_DB
+
+PUBLISHED: Mapping[str, str] = {
+    "TESS": "99.65",
+    "RAVDESS": "94.88",
+    "BanglaSER": "98.12",
+    "SUBESCO": "97.94",
+    "EmoDB": "97.19",
+}
+"""Accuracy in percent that the paper reports (arXiv 2412.10011); it does not describe its folds."""
+
+PAPER, SPEAKER, TINY = "paper", "speaker", "tiny"
+"""Tables of the plan that targets are about."""
+LEAST_UAR: Mapping[str, tuple[int, int]] = {
+    "RAVDESS": (68, 72),
+    "BanglaSER": (73, 80),
+    "TESS": (75, 85),
+    "EmoDB": (80, 86),
+}
+"""Percent that the network is to recognise of people it never heard, and what one hopes for."""
+MOST_BYTES: Mapping[str, int] = {SPEAKER: 350_000, TINY: 100_000}
+MOST_LOST_BY_TINY = 4.0  # points of UAR
+MOST_LOST_BY_INT8 = 0.3
+MOST_CALIBRATION_ERROR = 0.05
+LEAST_REJECTION_GAIN = 8.0  # points of accuracy
+MOST_LOST_IN_NOISE = 6.0  # points of UAR, mean over the corpora
+
+WORDS = {True: "met", False: "NOT met", None: "not measured"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what was measured.
+
+    Args:
+        what, of: the quantity, and of which corpus, network or noise.
+        measured, asked, aim: as they are told.
+        met: None where nothing was measured.
+        reached: whether the aim is reached too; None without one.
+    """
+
+    what: str
+    of: str
+    measured: str
+    asked: str
+    met: bool | None
+    aim: str = NOTHING
+    reached: bool | None = None
+
+    @property
+    def in_a_word(self) -> str:
+        """Met or not."""
+        word = WORDS[self.met]
+        if self.met and self.reached is not None:
+            word += ", aim reached" if self.reached else ", aim not reached"
+        return word
+
+
+def to_markdown(filled: Filled, robustness: Mapping[str, Any] | None) -> list[str]:
+    """The part of the page that holds every target against what was measured."""
+    rows = [
+        (v.what, v.of, v.measured, v.asked, v.aim, v.in_a_word)
+        for v in verdicts(filled, robustness)
+    ]
+    if not rows:
+        return []
+    return [
+        "## What was aimed for",
+        "Set before anything was measured. Figures are of the tables below, of the INT8 TFLite "
+        "file, over the seeds that are there; whether a target is met is decided before figures "
+        "are cut to a decimal.",
+        markdown_table(("what", "of", "measured", "target", "aim", ""), rows, 2),
+    ]
+
+
+def verdicts(filled: Filled, robustness: Mapping[str, Any] | None) -> list[Verdict]:
+    """Every target of the tables that are in the plan, and of the model in the package.
+
+    Args:
+        robustness: what benchmarks/robustness.py measured of the model in the package.
+    """
+    tables = {
+        table.name: {one.row.test_on: one.summary for one in rows if one.row.test_on in LEAST_UAR}
+        for table, rows in filled
+        if table.name in (PAPER, SPEAKER, TINY)
+    }
+    found: list[Verdict] = []
+    for corpus, summary in tables.get(PAPER, {}).items():
+        found.append(_like_the_papers(corpus, summary))
+    for corpus, summary in tables.get(SPEAKER, {}).items():
+        found.append(_people_never_heard(corpus, summary))
+    for corpus, summary in tables.get(SPEAKER, {}).items():
+        found += _int8_against_float32(corpus, summary)
+    for corpus, summary in tables.get(TINY, {}).items():
+        found.append(_tiny(corpus, summary, tables.get(SPEAKER, {}).get(corpus)))
+    for name, limit in MOST_BYTES.items():
+        if name in tables:
+            found.append(_bytes(name, list(tables[name].values()), limit))
+    if robustness is not None:
+        found += _model_in_the_package(robustness)
+    return found
+
+
+def _like_the_papers(corpus: str, summary: Summary | None) -> Verdict:
+    accuracy = None if summary is None else headline(summary).accuracy
+    return Verdict(
+        "protocol paper (it leaks), accuracy %",
+        corpus,
+        NOTHING if accuracy is None else percent(accuracy),
+        f">= {PUBLISHED[corpus]}, the paper's",
+        None if accuracy is None else 100 * accuracy >= float(PUBLISHED[corpus]),
+    )
+
+
+def _people_never_heard(corpus: str, summary: Summary | None) -> Verdict:
+    uar = None if summary is None else headline(summary).uar
+    limit, aim = LEAST_UAR[corpus]
+    return Verdict(
+        "people never heard, UAR %",
+        corpus,
+        NOTHING if uar is None else percent(uar),
+        f">= {limit}",
+        None if uar is None else 100 * uar >= limit,
+        f"{aim}",
+        None if uar is None else 100 * uar >= aim,
+    )
+
+
+def _int8_against_float32(corpus: str, summary: Summary | None) -> Iterator[Verdict]:
+    best = None if summary is None else headline(summary)
+    lost = None if best is None else best.uar_points
+    yield Verdict(
+        "INT8 - float32, points of UAR",
+        corpus,
+        points(lost),
+        f">= {-MOST_LOST_BY_INT8}",
+        None if lost is None else lost >= -MOST_LOST_BY_INT8,
+    )
+    interval = None if best is None else best.uar_points_interval
+    yield Verdict(
+        "its interval over speakers",
+        corpus,
+        points_between(interval),
+        "not all below 0",
+        None if interval is None else interval[1] >= 0,
+    )
+
+
+def _tiny(corpus: str, tiny: Summary | None, whole: Summary | None) -> Verdict:
+    lost = None
+    if tiny is not None and whole is not None:
+        lost = 100 * (headline(tiny).uar - headline(whole).uar)
+    return Verdict(
+        "tiny - the network of the first table, points of UAR",
+        corpus,
+        points(lost),
+        f">= {-MOST_LOST_BY_TINY:.0f}",
+        None if lost is None else lost >= -MOST_LOST_BY_TINY,
+    )
+
+
+def _bytes(name: str, summaries: Sequence[Summary | None], limit: int) -> Verdict:
+    most = max((headline(one).n_bytes for one in summaries if one is not None), default=None)
+    return Verdict(
+        "bytes of the largest file",
+        f"table {name}",
+        NOTHING if most is None else f"{most:,}",
+        f"<= {limit:,}",
+        None if most is None else most <= limit,
+    )
+
+
+def _model_in_the_package(measured: Mapping[str, Any]) -> Iterator[Verdict]:
+    sure, model = measured["all_clean"], measured["model"]
+    error, gain = sure["calibration_error"], sure["rejection_gain"]
+    yield Verdict(
+        "calibration error %, all its test recordings",
+        model,
+        error_percent(error),
+        f"<= {100 * MOST_CALIBRATION_ERROR:.0f}",
+        error <= MOST_CALIBRATION_ERROR,
+    )
+    yield Verdict(
+        f"accuracy without the least certain {REJECTED:.0%}, points",
+        model,
+        points(gain),
+        f">= +{LEAST_REJECTION_GAIN:.0f}",
+        gain >= LEAST_REJECTION_GAIN,
+    )
+    for row in measured["conditions"]:
+        if row["snr_db"] == HEADLINE_SNR_DB:
+            change = row["mean"]["int8_points_to_clean"]
+            yield Verdict(
+                "noise against clean, points of UAR, mean over the corpora",
+                row["name"],
+                points(change),
+                f">= {-MOST_LOST_IN_NOISE:.0f}",
+                change >= -MOST_LOST_IN_NOISE,
+            )
