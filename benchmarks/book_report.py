@@ -62,8 +62,8 @@ def to_markdown(
         "Made by `make results` out of [the outcomes](benchmarks/results/book), which hold every "
         "test recording's probabilities, versions, seeds and folds; "
         "`python benchmarks/result_book.py --report` makes this page again without computing. "
-        "Figures are of the INT8 TFLite file, with the float32 one beside it; numbers are cut, "
-        "not rounded up.",
+        "Figures are of the INT8 TFLite file, with the float32 one beside it; shares are cut, "
+        "not rounded up, and calibration errors, which that would flatter, are rounded.",
         *_overview(filled),
         *book_targets.to_markdown(filled, robustness),
     ]
