@@ -1,7 +1,7 @@
 """What was aimed for before anything was measured, and what came of it, met or not."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from book_filled import Filled
@@ -10,6 +10,7 @@ from edge_ser.evaluation.summary import Summary
 from edge_ser.metrics import error_percent, percent
 from edge_ser.rejection import REJECTED
 from robustness import HEADLINE_SNR_DB
+from targets import in_a_word
 
 PUBLISHED: Mapping[str, str] = {
     "TESS": "99.65",
@@ -36,8 +37,6 @@ MOST_CALIBRATION_ERROR = 0.05
 LEAST_REJECTION_GAIN = 8.0  # points of accuracy
 MOST_LOST_IN_NOISE = 6.0  # points of UAR, mean over the corpora
 
-WORDS = {True: "met", False: "NOT met", None: "not measured"}
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -45,32 +44,43 @@ class Verdict:
 
     Args:
         what, of: the quantity, and of which corpus, network or noise.
-        measured, asked, aim: as they are told.
-        met: None where nothing was measured.
-        reached: whether the aim is reached too; None without one.
+        value: what was measured, None where nothing was: it decides.
+        limit, aim: to be reached, and what one hopes for; in the unit of `value`.
+        measured, asked: value and limit as they are told.
+        at_most: whether the limit is not to be exceeded.
     """
 
     what: str
     of: str
+    value: float | None
+    limit: float
     measured: str
     asked: str
-    met: bool | None
-    aim: str = NOTHING
-    reached: bool | None = None
+    aim: float | None = None
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the limit holds; None when that is not known."""
+        if self.value is None:
+            return None
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the aim is reached too; None without one."""
+        return None if self.aim is None else replace(self, limit=self.aim).met
 
     @property
     def in_a_word(self) -> str:
         """Met or not."""
-        word = WORDS[self.met]
-        if self.met and self.reached is not None:
-            word += ", aim reached" if self.reached else ", aim not reached"
-        return word
+        return in_a_word(self.met, self.reached)
 
 
 def to_markdown(filled: Filled, robustness: Mapping[str, Any] | None) -> list[str]:
     """The part of the page that holds every target against what was measured."""
     rows = [
-        (v.what, v.of, v.measured, v.asked, v.aim, v.in_a_word)
+        (v.what, v.of, v.measured, v.asked, _aim(v), v.in_a_word)
         for v in verdicts(filled, robustness)
     ]
     if not rows:
@@ -112,48 +122,39 @@ def verdicts(filled: Filled, robustness: Mapping[str, Any] | None) -> list[Verdi
     return found
 
 
+def _aim(verdict: Verdict) -> str:
+    return NOTHING if verdict.aim is None else f"{verdict.aim:g}"
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else percent(value / 100)
+
+
 def _like_the_papers(corpus: str, summary: Summary | None) -> Verdict:
-    accuracy = None if summary is None else headline(summary).accuracy
-    return Verdict(
-        "protocol paper (it leaks), accuracy %",
-        corpus,
-        NOTHING if accuracy is None else percent(accuracy),
-        f">= {PUBLISHED[corpus]}, the paper's",
-        None if accuracy is None else 100 * accuracy >= float(PUBLISHED[corpus]),
-    )
+    accuracy = None if summary is None else 100 * headline(summary).accuracy
+    what, asked = "protocol paper (it leaks), accuracy %", f">= {PUBLISHED[corpus]}, the paper's"
+    return Verdict(what, corpus, accuracy, float(PUBLISHED[corpus]), _percent(accuracy), asked)
 
 
 def _people_never_heard(corpus: str, summary: Summary | None) -> Verdict:
-    uar = None if summary is None else headline(summary).uar
+    uar = None if summary is None else 100 * headline(summary).uar
     limit, aim = LEAST_UAR[corpus]
-    return Verdict(
-        "people never heard, UAR %",
-        corpus,
-        NOTHING if uar is None else percent(uar),
-        f">= {limit}",
-        None if uar is None else 100 * uar >= limit,
-        f"{aim}",
-        None if uar is None else 100 * uar >= aim,
-    )
+    what = "people never heard, UAR %"
+    return Verdict(what, corpus, uar, limit, _percent(uar), f">= {limit}", aim)
 
 
 def _int8_against_float32(corpus: str, summary: Summary | None) -> Iterator[Verdict]:
     best = None if summary is None else headline(summary)
     lost = None if best is None else best.uar_points
-    yield Verdict(
-        "INT8 - float32, points of UAR",
-        corpus,
-        points(lost),
-        f">= {-MOST_LOST_BY_INT8}",
-        None if lost is None else lost >= -MOST_LOST_BY_INT8,
-    )
+    yield _lost("INT8 - float32, points of UAR", corpus, lost, MOST_LOST_BY_INT8)
     interval = None if best is None else best.uar_points_interval
     yield Verdict(
         "its interval over speakers",
         corpus,
+        None if interval is None else interval[1],
+        0.0,
         points_between(interval),
         "not all below 0",
-        None if interval is None else interval[1] >= 0,
     )
 
 
@@ -161,24 +162,20 @@ def _tiny(corpus: str, tiny: Summary | None, whole: Summary | None) -> Verdict:
     lost = None
     if tiny is not None and whole is not None:
         lost = 100 * (headline(tiny).uar - headline(whole).uar)
-    return Verdict(
-        "tiny - the network of the first table, points of UAR",
-        corpus,
-        points(lost),
-        f">= {-MOST_LOST_BY_TINY:.0f}",
-        None if lost is None else lost >= -MOST_LOST_BY_TINY,
-    )
+    what = "tiny - the network of the first table, points of UAR"
+    return _lost(what, corpus, lost, MOST_LOST_BY_TINY)
+
+
+def _lost(what: str, of: str, change: float | None, most: float) -> Verdict:
+    """Of a change in points, which is to lose at most so many."""
+    return Verdict(what, of, change, -most, points(change), f">= {-most:g}")
 
 
 def _bytes(name: str, summaries: Sequence[Summary | None], limit: int) -> Verdict:
     most = max((headline(one).n_bytes for one in summaries if one is not None), default=None)
-    return Verdict(
-        "bytes of the largest file",
-        f"table {name}",
-        NOTHING if most is None else f"{most:,}",
-        f"<= {limit:,}",
-        None if most is None else most <= limit,
-    )
+    measured = NOTHING if most is None else f"{most:,}"
+    what, of, asked = "bytes of the largest file", f"table {name}", f"<= {limit:,}"
+    return Verdict(what, of, most, limit, measured, asked, at_most=True)
 
 
 def _model_in_the_package(measured: Mapping[str, Any]) -> Iterator[Verdict]:
@@ -187,24 +184,21 @@ def _model_in_the_package(measured: Mapping[str, Any]) -> Iterator[Verdict]:
     yield Verdict(
         "calibration error %, all its test recordings",
         model,
+        error,
+        MOST_CALIBRATION_ERROR,
         error_percent(error),
         f"<= {100 * MOST_CALIBRATION_ERROR:.0f}",
-        error <= MOST_CALIBRATION_ERROR,
+        at_most=True,
     )
     yield Verdict(
         f"accuracy without the least certain {REJECTED:.0%}, points",
         model,
+        gain,
+        LEAST_REJECTION_GAIN,
         points(gain),
         f">= +{LEAST_REJECTION_GAIN:.0f}",
-        gain >= LEAST_REJECTION_GAIN,
     )
     for row in measured["conditions"]:
         if row["snr_db"] == HEADLINE_SNR_DB:
-            change = row["mean"]["int8_points_to_clean"]
-            yield Verdict(
-                "noise against clean, points of UAR, mean over the corpora",
-                row["name"],
-                points(change),
-                f">= {-MOST_LOST_IN_NOISE:.0f}",
-                change >= -MOST_LOST_IN_NOISE,
-            )
+            what = "noise against clean, points of UAR, mean over the corpora"
+            yield _lost(what, row["name"], row["mean"]["int8_points_to_clean"], MOST_LOST_IN_NOISE)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pi_emulator.emulator import CORES, Count
+from targets import in_a_word
 
 MILLION = 1e6
 NOTHING = "-"
@@ -253,11 +254,8 @@ def _targets(table: PiTable) -> list[str]:
     if table.stock_baseline:
         head.append(f"to {table.stock_baseline}")
     lines = _head([*head, "target", "aim", ""], texts=2)
-    words = {True: "met", False: "NOT met", None: "not measured"}
     for verdict in table.verdicts():
-        target, word = verdict.target, words[verdict.met]
-        if verdict.met and verdict.reached is not None:
-            word += ", aim reached" if verdict.reached else ", aim not reached"
+        target, word = verdict.target, in_a_word(verdict.met, verdict.reached)
         unit = " instructions" if target.quantity in CORES else ""
         cells = [target.quantity + unit, verdict.file, _decimals(verdict.ratio)]
         if table.stock_baseline:
