@@ -26,7 +26,7 @@ from edge_ser.evaluation.report import (
 from edge_ser.evaluation.summary import Summary
 from edge_ser.metrics import error_percent, percent
 from edge_ser.rejection import REJECTED
-from robustness import certainty_in_words, to_table
+from robustness_report import certainty_in_words, to_table
 
 THREE = ("paper", "random", "speaker")
 """Protocols that are set side by side, from the one that leaks most."""

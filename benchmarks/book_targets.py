@@ -9,7 +9,7 @@ from edge_ser.evaluation.report import NOTHING, headline, markdown_table, points
 from edge_ser.evaluation.summary import Summary
 from edge_ser.metrics import error_percent, percent
 from edge_ser.rejection import REJECTED
-from robustness import HEADLINE_SNR_DB
+from robustness_conditions import HEADLINE_SNR_DB
 from targets import in_a_word
 
 PUBLISHED: Mapping[str, str] = {

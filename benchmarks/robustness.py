@@ -16,76 +16,36 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+import robustness_conditions
 from convert.pipeline import FLOAT32, INT8, boxed_checkpoint, convert
 from edge_ser import degrade
-from edge_ser.bench.canvas import PALETTE, canvas, to_bytes
 from edge_ser.bench.clips import ClipChoice, choose_clips
 from edge_ser.bench.machine import describe_machine
-from edge_ser.bench.recognition import Change, Hearing, Models, hear_each, outcomes_of
-from edge_ser.bootstrap import CONFIDENCE
+from edge_ser.bench.recognition import Hearing, Models, hear_each, outcomes_of
 from edge_ser.corpora import corpora_root, load_corpus
 from edge_ser.evaluation.protocols import FOUR_CORPORA
-from edge_ser.metrics import error_percent, percent
 from edge_ser.outcomes import Outcomes, pool
 from edge_ser.paired import compare
-from edge_ser.rejection import REJECTED, rejection_gain
+from edge_ser.rejection import rejection_gain
 from edge_ser.reliability import reliability
-from firmware_host.audio import read_audio, resample
 from firmware_host.contract import read_contract
 from firmware_host.engines import load_engine
 from firmware_host.errors import EdgeSerError
 from firmware_host.files import write_whole
 from one_fold import ROOT
+from robustness_conditions import PIECES, Condition, conditions, noise_sources
+from robustness_report import PRECISIONS, STEM, Summary, draw, to_markdown
 
 RESULTS = ROOT / "benchmarks" / "results" / "robustness"
 PARTS = ROOT / "runs" / "robustness"
-STEM = "robustness"
 FORMAT = 1  # of the JSON; raised when what reads it needs what was not there before
 BOXED = "boxed"  # folder of the converted model in the package
-PRECISIONS = (FLOAT32, INT8)
-
-CLEAN, NOISE = "clean", "noise"
-SNRS_DB = (20, 10, 5, 0)
-HEADLINE_SNR_DB = 10
-PIECES = 4  # of a noise, beside which a recording is heard: where one is loud, another is not
-GAINS_DB = (-20, 20)
-CLIPPED_AT = (0.3, 0.1)  # of a recording's peak
-ROOMS = ((0.4, 5.0), (0.8, 0.0))  # seconds of decay, and dB of direct to reverberant sound
-SYNTHETIC_SLOPES_DB = {"white (synthetic)": 0.0, "pink (synthetic)": 3.0}
-SYNTHETIC_SECONDS = 20
-PANEL_INCHES = (4.2, 3.4)
-CLEAN_AT_DB = 30  # where the pictures show the clean recordings
-
-Float32 = NDArray[np.float32]
-Summary = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One way to hear every recording.
-
-    Args:
-        name: of it, also in file names.
-        group: what kind of degradation it is.
-        changes: what becomes of the samples, once for each; None: nothing.
-        noise, snr_db: which noise, how far below the voice.
-        source: the file of the noise, where it has one.
-    """
-
-    name: str
-    group: str
-    changes: tuple[Change | None, ...]
-    noise: str | None = None
-    snr_db: int | None = None
-    source: Path | None = None
 
 
 def main() -> None:
@@ -158,36 +118,6 @@ def read_results(out: Path = RESULTS) -> Summary | None:
             "again with `python benchmarks/robustness.py`"
         )
     return summary
-
-
-def noise_sources(data: Path) -> dict[str, Path | None]:
-    """The recorded noises by name; without any, the synthetic ones, which have no file."""
-    recorded = sorted((data / NOISE).glob("*.flac"))
-    if recorded:
-        return {path.stem.replace("_", " "): path for path in recorded}
-    return dict.fromkeys(SYNTHETIC_SLOPES_DB)
-
-
-def conditions(noises: Mapping[str, Path | None]) -> list[Condition]:
-    """Clean first, then every degradation."""
-    out = [Condition(CLEAN, CLEAN, (None,))]
-    for name, path in noises.items():
-        for snr_db in SNRS_DB:
-            beside = partial(_with_noise, noise=path or name, snr_db=snr_db)
-            pieces = tuple(partial(beside, piece=piece) for piece in range(PIECES))
-            out.append(Condition(f"{name}, {snr_db} dB", NOISE, pieces, name, snr_db, path))
-    for gain_db in GAINS_DB:
-        change = partial(_louder, gain_db=gain_db)
-        out.append(Condition(f"gain {gain_db:+d} dB", "gain", (change,)))
-    for share in CLIPPED_AT:
-        change = partial(_clipped, share=share)
-        out.append(Condition(f"clipped at {share:.0%} of the peak", "clipping", (change,)))
-    for seconds, direct_db in ROOMS:
-        change = partial(_in_a_room, seconds=seconds, direct_db=direct_db)
-        out.append(Condition(f"room, T60 {seconds} s, D/R {direct_db:.0f} dB", "room", (change,)))
-    out.append(Condition("8 kHz source", "band", (_narrow,)))
-    out.append(Condition("telephone", "band", (_telephone,)))
-    return out
 
 
 def measure(
@@ -264,48 +194,6 @@ def write_results(summary: Summary, out: Path) -> None:
         write_whole(out / f"{STEM}.{suffix}", picture)
 
 
-# --- what becomes of a recording: pickled by name, computed in the process that hears it ----
-
-
-def seed_of(path: Path) -> int:
-    """A recording's own seed: the same in every condition, and wherever the corpora lie."""
-    return int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "little")
-
-
-def _with_noise(
-    samples: Float32, path: Path, noise: Path | str, snr_db: float, piece: int
-) -> Float32:
-    return degrade.add_noise(samples, _noise(noise), snr_db, seed_of(path) + piece)
-
-
-@lru_cache(maxsize=16)
-def _noise(noise: Path | str) -> Float32:
-    if isinstance(noise, Path):
-        return resample(*read_audio(noise), degrade.RATE)
-    slope = SYNTHETIC_SLOPES_DB[noise]
-    return degrade.coloured_noise(SYNTHETIC_SECONDS * degrade.RATE, slope, seed=0)
-
-
-def _louder(samples: Float32, _: Path, gain_db: float) -> Float32:
-    return degrade.change_gain(samples, gain_db)
-
-
-def _clipped(samples: Float32, _: Path, share: float) -> Float32:
-    return degrade.clip_peaks(samples, share)
-
-
-def _in_a_room(samples: Float32, path: Path, seconds: float, direct_db: float) -> Float32:
-    return degrade.reverberate(samples, seconds, direct_db, seed_of(path))
-
-
-def _narrow(samples: Float32, _: Path) -> Float32:
-    return degrade.narrow(samples)
-
-
-def _telephone(samples: Float32, _: Path) -> Float32:
-    return degrade.telephone(samples)
-
-
 # --- hearing -----------------------------------------------------------------------------
 
 
@@ -343,7 +231,7 @@ def _digest(
     """Of everything that may change what is heard."""
     digest = hashlib.sha256(json.dumps([limit, machine["versions"]]).encode())
     noises = {condition.source for condition in wanted if condition.source}
-    sources = [Path(__file__), Path(degrade.__file__)]
+    sources = [Path(__file__), Path(robustness_conditions.__file__), Path(degrade.__file__)]
     for path in [*(path for path, _ in models), *sources, *sorted(noises)]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -472,153 +360,6 @@ def _certainty(of_corpora: Sequence[Outcomes]) -> Summary:
         "overconfidence": confidence.overconfidence,
         "rejection_gain": rejection_gain(together),
     }
-
-
-def to_markdown(summary: Summary) -> str:
-    """robustness.json for people."""
-    return "\n".join(
-        [
-            "# Robustness: noise, rooms, telephones, levels",
-            "",
-            *to_table(summary),
-            "",
-            f"![UAR against signal-to-noise ratio]({STEM}.svg)",
-            "",
-            *_notes(summary),
-            "",
-        ]
-    )
-
-
-def to_table(summary: Summary) -> list[str]:
-    """Every condition, after a paragraph that says what the figures are."""
-    corpora = summary["corpora"]
-    plural = "corpora" if len(corpora) > 1 else "corpus"
-    lines = [
-        f"UAR in percent of {summary['model']}'s float32 and INT8 TFLite files; in brackets points "
-        f"against the clean recordings. Mean: over the {len(corpora)} {plural}. The corpora's "
-        f"columns are the INT8 file's, with {CONFIDENCE} % intervals over speakers of the points.",
-        "",
-        "| | float32, mean | INT8, mean | INT8 - float32 | INT8 accuracy, mean | "
-        f"{' | '.join(corpora)} |",
-        f"| --- | --: | --: | --: | --: {'| --: ' * len(corpora)}|",
-    ]
-    for row in summary["conditions"]:
-        mean = row["mean"]
-        cells = [
-            row["name"],
-            *(f"{percent(mean[p])} ({mean[f'{p}_points_to_clean']:+.1f})" for p in PRECISIONS),
-            f"{mean['int8_points_to_float32']:+.1f}",
-            f"{percent(mean['int8_accuracy'])} ({mean['int8_accuracy_points_to_clean']:+.1f})",
-            *(_corpus_cell(row["corpora"][name]) for name in corpora),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def certainty_in_words(summary: Summary) -> str:
-    """What the INT8 file's probabilities are worth, in a sentence."""
-    sure = summary["all_clean"]
-    return (
-        f"Clean, INT8, all {sure['clips']:,} recordings: calibration error "
-        f"{error_percent(sure['calibration_error'])} %, and without the least certain "
-        f"{REJECTED:.0%} the accuracy is {sure['rejection_gain']:+.1f} points."
-    )
-
-
-def _corpus_cell(figures: Summary) -> str:
-    interval = figures["int8_points_to_clean_interval"]
-    spread = "" if interval is None else "; {:+.1f} to {:+.1f}".format(*interval)
-    return f"{percent(figures[INT8])} ({figures['int8_points_to_clean']:+.1f}{spread})"
-
-
-def _notes(summary: Summary) -> list[str]:
-    at_headline = {
-        row["noise"]: row["mean"]["int8_points_to_clean"]
-        for row in summary["conditions"]
-        if row["snr_db"] == HEADLINE_SNR_DB
-    }
-    lines = []
-    if at_headline:
-        worst = min(at_headline, key=lambda noise: at_headline[noise])
-        lines.append(
-            f"- At {HEADLINE_SNR_DB} dB the noise that costs the INT8 file most is {worst}: "
-            f"{at_headline[worst]:+.1f} points, mean over the corpora."
-        )
-    lines.append(f"- {certainty_in_words(summary)}")
-    for name, facts in summary["corpora"].items():
-        some = "" if facts["clips"] == facts["clips_available"] else ", drawn by hash"
-        lines.append(
-            f"- {name}, {facts['division']}, {facts['status']}: {facts['clips']:,} of "
-            f"{facts['clips_available']:,} recordings of test speakers "
-            f"{', '.join(facts['speakers'])}{some}. Rarest is {facts['rarest']}: one recording of "
-            f"it is {facts['rarest_points']:.1f} points of UAR."
-        )
-    machine = summary["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return [
-        *lines,
-        "- Noise: its level against that of active speech; each recording beside "
-        f"{summary['pieces']} pieces of it. Room: T60, and direct to reverberant "
-        "energy. Telephone: 300 to 3400 Hz, 8 kHz, mu-law. What is random is determined by the "
-        "recording's name.",
-        f"- {machine['cpu']}, {machine['system']}; {versions}.",
-        f"- Made by benchmarks/robustness.py, commit {machine['commit']}, {machine['date']}.",
-    ]
-
-
-def draw(summary: Summary) -> dict[str, bytes]:
-    """UAR against signal-to-noise ratio, a panel a corpus and one of their mean."""
-    from matplotlib.lines import Line2D
-
-    rows = [row for row in summary["conditions"] if row["group"] == NOISE]
-    clean = summary["conditions"][0]
-    noises = list(dict.fromkeys(row["noise"] for row in rows))
-    colours = {noise: PALETTE[number % len(PALETTE)] for number, noise in enumerate(noises)}
-    corpora = list(summary["corpora"])
-    panels = ["mean of the corpora", *corpora] if len(corpora) > 1 else corpora
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-
-    def uar(row: Summary, panel: str, precision: str) -> float:
-        return 100 * float(row["corpora"].get(panel, row["mean"])[precision])
-
-    with canvas((columns * PANEL_INCHES[0], lines * PANEL_INCHES[1] + 0.6)) as figure:
-        axes = figure.subplots(lines, columns, squeeze=False).flatten().tolist()
-        for unused in axes[len(panels) :]:
-            unused.set_axis_off()
-        for one, panel in zip(axes, panels, strict=False):
-            for noise in noises:
-                own = [row for row in rows if row["noise"] == noise]
-                places = [CLEAN_AT_DB, *(row["snr_db"] for row in own)]
-                for precision, style in ((FLOAT32, "--"), (INT8, "-")):
-                    heights = [uar(row, panel, precision) for row in [clean, *own]]
-                    one.plot(
-                        places,
-                        heights,
-                        color=colours[noise],
-                        linestyle=style,
-                        linewidth=1.2,
-                        marker="o",
-                        markersize=4,
-                        markerfacecolor="white" if precision == FLOAT32 else colours[noise],
-                    )
-            snrs = sorted({row["snr_db"] for row in rows}, reverse=True)
-            one.set_xticks([CLEAN_AT_DB, *snrs], ["clean", *map(str, snrs)])
-            one.invert_xaxis()  # the louder the noise, the further to the right
-            one.set_title(panel, loc="left")
-            one.set_xlabel("signal-to-noise ratio in dB")
-            one.set_ylabel("UAR in %")
-            one.grid(color="#eeeeee")
-            one.set_axisbelow(True)
-        handles = [
-            *(Line2D([], [], color=colours[noise]) for noise in noises),
-            Line2D([], [], color="#555555", linestyle="-", marker="o"),
-            Line2D([], [], color="#555555", linestyle="--", marker="o", markerfacecolor="white"),
-        ]
-        names = [*noises, "INT8", "float32"]
-        figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
-        return to_bytes(figure)
 
 
 if __name__ == "__main__":

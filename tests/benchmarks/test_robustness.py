@@ -23,18 +23,16 @@ from firmware_host.errors import EdgeSerError
 from firmware_host.features import FeatureConfig, extract
 from firmware_host.normalisation import Normalisation
 from firmware_host.recognizer import EmotionRecognizer
-from robustness import (
+from robustness import measure, read_results, write_results
+from robustness_conditions import (
     CLEAN,
     PIECES,
     SNRS_DB,
     Condition,
     conditions,
-    measure,
     noise_sources,
-    read_results,
-    to_markdown,
-    write_results,
 )
+from robustness_report import to_markdown
 
 CORPORA = ("RAVDESS",)
 TRAINED = {"corpora": ["RAVDESS"], "fold": 1, "label_of": dict(SEVEN_FROM_CANONICAL)}
