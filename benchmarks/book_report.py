@@ -20,6 +20,7 @@ from edge_ser.evaluation.report import (
     headline,
     markdown_table,
     notes,
+    p_value,
     points,
     points_between,
 )
@@ -215,6 +216,7 @@ def _quantization(rows: Sequence[FilledRow], table: PlannedTable) -> str:
             f"{kind}, UAR %",
             "to float32, points",
             f"{CONFIDENCE} % interval",
+            "p",
             "same label %",
         ]
     return _lines(rows, table, headings, _quantization_cells)
@@ -230,13 +232,14 @@ def _quantization_cells(summary: Summary) -> Sequence[str]:
     for variant in (POST_TRAINING, INT8):
         found = summary.variants.get(variant)
         if found is None:
-            cells += [NOTHING] * 4
+            cells += [NOTHING] * 5
             continue
         same = found.same_label
         cells += [
             percent(found.uar),
             points(found.uar_points),
             points_between(found.uar_points_interval),
+            p_value(found.sign_test),
             NOTHING if same is None else percent(same),
         ]
     return cells

@@ -8,14 +8,12 @@ difference. With a single speaker nothing is drawn and there is no interval.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.outcomes import Int64, Outcomes
-from firmware_host.errors import EdgeSerError
+from edge_ser.outcomes import Int64
 
 RESAMPLES = 2_000
 SEED = 0
@@ -23,8 +21,6 @@ CONFIDENCE = 95  # per cent
 
 Interval = tuple[float, float]
 Float64 = NDArray[np.float64]
-Folds = Sequence[Sequence[Outcomes]]
-"""Outcomes by fold, and in each fold by seed: those of one fold are of the same recordings."""
 
 
 class Recognised(Protocol):
@@ -75,117 +71,31 @@ def percentile_interval(values: Float64) -> Interval | None:
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class FoldMean:
-    """Means over folds, and in each fold over seeds.
-
-    Args:
-        folds, seeds: how many.
-        uar, accuracy, macro_f1: means over the folds of each fold's figure, 0 to 1.
-        uar_interval, accuracy_interval: 95 % bootstrap intervals over the speakers of all
-            folds; None with a single speaker.
-        fold_uar: of each fold, the mean over its seeds.
-        fold_std: standard deviation of `fold_uar`, which papers give after a ±; it is no
-            interval of the mean. None with a single fold.
-        seed_std: standard deviation between seeds of the mean over folds; None with one seed.
-    """
-
-    folds: int
-    seeds: int
-    uar: float
-    accuracy: float
-    macro_f1: float
-    uar_interval: Interval | None
-    accuracy_interval: Interval | None
-    fold_uar: tuple[float, ...]
-    fold_std: float | None
-    seed_std: float | None
-
-
-def mean_over_folds(folds: Folds) -> FoldMean:
-    """What a corpus's folds and seeds come to.
-
-    Raises:
-        EdgeSerError: when there is no fold, or folds have different numbers of seeds.
-    """
-    seeds = check_folds(folds)
-    scores = [[outcomes.score() for outcomes in fold] for fold in folds]
-    # Shape: (folds, seeds, figures)
-    table = np.array([[(s.uar, s.accuracy, s.macro_f1) for s in fold] for fold in scores])
-    by_fold, by_seed = table[..., 0].mean(axis=1), table[..., 0].mean(axis=0)
-    uar, accuracy = resample_folds(folds)
-    means = table.mean(axis=(0, 1))
-    return FoldMean(
-        folds=len(folds),
-        seeds=seeds,
-        uar=float(means[0]),
-        accuracy=float(means[1]),
-        macro_f1=float(means[2]),
-        uar_interval=percentile_interval(uar),
-        accuracy_interval=percentile_interval(accuracy),
-        fold_uar=tuple(map(float, by_fold)),
-        fold_std=float(by_fold.std(ddof=1)) if len(folds) > 1 else None,
-        seed_std=float(by_seed.std(ddof=1)) if seeds > 1 else None,
-    )
-
-
-def resample_folds(folds: Sequence[Sequence[Recognised]]) -> tuple[Float64, Float64]:
-    """The mean over folds of UAR, and of accuracy, of `RESAMPLES` draws of all their speakers.
+def resample_folds(folds: Sequence[Recognised]) -> Float64:
+    """The mean over folds of UAR, of `RESAMPLES` draws of the speakers of all folds.
 
     In a draw a fold counts by how many of its speakers were drawn, of those it has: with one
-    speaker a fold this is the mean over the speakers drawn. All seeds of a fold meet the same
-    draws: another seed is no other speaker.
+    speaker a fold this is the mean over the speakers drawn.
 
     Shape:
-        - returns: (RESAMPLES,) each, or (0,) with a single speaker
-
-    Raises:
-        EdgeSerError: as `mean_over_folds`.
+        - returns: (RESAMPLES,), or (0,) with a single speaker
     """
-    check_folds(folds)
-    names = sorted({speaker for fold in folds for speaker in fold[0].speakers})
+    names = sorted({speaker for fold in folds for speaker in fold.speakers})
     if len(names) < 2:
-        return np.empty(0), np.empty(0)
+        return np.empty(0)
     draws = _draws(len(names))
     index = {name: number for number, name in enumerate(names)}
-    sums, weights = np.zeros((2, RESAMPLES)), np.zeros(RESAMPLES)
+    sums, weights = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
     for fold in folds:
-        own = sorted(set(fold[0].speakers))
+        own = sorted(set(fold.speakers))
         drawn = draws[:, [index[name] for name in own]]
         weight = drawn.sum(axis=1) / len(own)
-        found = np.mean(
-            [
-                _scores(drawn, _confusions(o.truth, o.recognised, o.speakers, own, o.n_labels))
-                for o in fold
-            ],
-            axis=0,
-        )  # (2, RESAMPLES)
-        sums += weight * found
-        weights += weight
-    uar, accuracy = sums / weights
-    return uar, accuracy
-
-
-def check_folds(folds: Sequence[Sequence[Recognised]]) -> int:
-    """The number of seeds, which is every fold's.
-
-    Raises:
-        EdgeSerError: when there is no fold, when folds have different numbers of seeds, or the
-            seeds of a fold heard different recordings.
-    """
-    counts = {len(fold) for fold in folds}
-    if len(counts) != 1 or counts == {0}:
-        raise EdgeSerError(
-            f"folds of {sorted(counts)} seeds were given: give at least one fold, and the outcomes "
-            "of the same seeds for each"
+        uar, _ = _scores(
+            drawn, _confusions(fold.truth, fold.recognised, fold.speakers, own, fold.n_labels)
         )
-    for number, fold in enumerate(folds, start=1):
-        if any(outcomes.speakers != fold[0].speakers for outcomes in fold):
-            raise EdgeSerError(
-                f"the seeds of fold {number} heard different recordings: give the outcomes of the "
-                "same ones, in the same order"
-            )
-    return counts.pop()
+        sums += weight * uar
+        weights += weight
+    return sums / weights
 
 
 def _draws(n_speakers: int) -> Int64:

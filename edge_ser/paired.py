@@ -1,10 +1,11 @@
 """Two models on the same recordings: INT8 against float32, or degraded sound against clean.
 
 What both get right or wrong alike says nothing of their difference, so it is compared in
-pairs: by an interval over speakers (`bootstrap`), and by an exact test of whether the signs of
-the differences could be chance.
+pairs: by an interval over speakers (`bootstrap`), and by a permutation test of whether the signs
+of the differences could be chance.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,9 @@ from numpy.typing import NDArray
 
 from edge_ser.bootstrap import (
     SEED,
-    Folds,
     Interval,
-    check_folds,
+    Recognised,
     percentile_interval,
-    resample_folds,
     resample_speakers,
 )
 from edge_ser.outcomes import Outcomes, check_same_clips
@@ -32,8 +31,8 @@ class SignTest:
 
     Args:
         p_value: two-sided: the share of the choices of signs under which their sum is as far
-            from zero. With n differences it is at least 2 / 2**n: five folds alone never
-            reach 0.05.
+            from zero. With n differences it is at least 2 / 2**n: two speakers never
+            come below 0.5.
         exact: whether every choice of signs was counted, not drawn.
         n: how many differences.
     """
@@ -59,25 +58,6 @@ class Paired:
     agreement: float
 
 
-@dataclass(frozen=True)
-class PairedFolds:
-    """One model's mean UAR over folds less another's.
-
-    Args:
-        uar_points: in percentage points, the mean over folds and seeds.
-        uar_points_interval: 95 % over the speakers of all folds; None with a single one.
-        fold_points: of each fold, the mean over its seeds.
-        test_of_folds: of the folds' differences.
-        test_of_speakers: of the speakers' parts in the difference, seeds together.
-    """
-
-    uar_points: float
-    uar_points_interval: Interval | None
-    fold_points: tuple[float, ...]
-    test_of_folds: SignTest
-    test_of_speakers: SignTest
-
-
 def compare(ours: Outcomes, theirs: Outcomes) -> Paired:
     """Ours less theirs.
 
@@ -94,42 +74,18 @@ def compare(ours: Outcomes, theirs: Outcomes) -> Paired:
     )
 
 
-def compare_folds(ours: Folds, theirs: Folds) -> PairedFolds:
-    """Ours less theirs, by fold and in each fold by seed.
+def sign_test_over_speakers(pairs: Iterable[tuple[Recognised, Recognised]]) -> SignTest:
+    """Whether one speaker after the other leans to the same of two models.
 
-    Raises:
-        EdgeSerError: when they are of different folds, seeds or recordings.
+    Args:
+        pairs: ours and theirs on the same recordings; of each fold and seed, say. A speaker
+            counts once, in however many pairs.
     """
-    check_folds(ours)
-    check_folds(theirs)
     parts: dict[str, float] = {}
-    points = []
-    for fold, other in zip(ours, theirs, strict=True):
-        differences = []
-        for one, two in zip(fold, other, strict=True):
-            check_same_clips(one, two)
-            differences.append(100 * (one.score().uar - two.score().uar))
-            for speaker, part in _speaker_parts(one, two).items():
-                parts[speaker] = parts.get(speaker, 0.0) + part
-        points.append(float(np.mean(differences)))
-    draws = resample_folds(ours)[0] - resample_folds(theirs)[0]
-    return PairedFolds(
-        uar_points=float(np.mean(points)),
-        uar_points_interval=percentile_interval(100 * draws),
-        fold_points=tuple(points),
-        test_of_folds=sign_test(np.array(points)),
-        test_of_speakers=sign_test(np.array(list(parts.values()))),
-    )
-
-
-def sign_test_over_speakers(ours: Outcomes, theirs: Outcomes) -> SignTest:
-    """Whether one speaker after the other leans to the same model.
-
-    Raises:
-        EdgeSerError: when they are of different recordings.
-    """
-    check_same_clips(ours, theirs)
-    return sign_test(np.array(list(_speaker_parts(ours, theirs).values())))
+    for ours, theirs in pairs:
+        for speaker, part in _speaker_parts(ours, theirs).items():
+            parts[speaker] = parts.get(speaker, 0.0) + part
+    return sign_test(np.array(list(parts.values())))
 
 
 def sign_test(differences: Float64) -> SignTest:
@@ -163,7 +119,7 @@ def _uar_draws(outcomes: Outcomes) -> Float64:
     )[0]
 
 
-def _speaker_parts(ours: Outcomes, theirs: Outcomes) -> dict[str, float]:
+def _speaker_parts(ours: Recognised, theirs: Recognised) -> dict[str, float]:
     """Each speaker's part in the difference of the UARs, which is their sum.
 
     UAR is a mean over classes of right / all; both models meet the same clips, so each clip that
@@ -172,7 +128,8 @@ def _speaker_parts(ours: Outcomes, theirs: Outcomes) -> dict[str, float]:
     """
     of_class = np.bincount(ours.truth, minlength=ours.n_labels)
     worth = 1 / (np.count_nonzero(of_class) * of_class[ours.truth])
-    gained = worth * (ours.right.astype(int) - theirs.right.astype(int))
+    right, other = (one.recognised == one.truth for one in (ours, theirs))
+    gained = worth * (right.astype(int) - other.astype(int))
     parts: dict[str, float] = dict.fromkeys(ours.speakers, 0.0)
     for speaker, part in zip(ours.speakers, gained.tolist(), strict=True):
         parts[speaker] += part

@@ -7,6 +7,7 @@ from edge_ser.evaluation.outcome import FLOAT32, INT8, POST_TRAINING
 from edge_ser.evaluation.protocols import PROTOCOLS
 from edge_ser.evaluation.summary import Summary, VariantSummary
 from edge_ser.metrics import percent
+from edge_ser.paired import SignTest
 
 NOTHING = "-"
 LEAKS = "**leaks**"
@@ -27,6 +28,7 @@ FIGURES = (
 
 HEADINGS = ("protocol", "tested on", "trained on", "model", *FIGURES)
 FEW_SPEAKERS = 5
+SMALLEST_P = 0.001  # that is told by its number
 FIRST_NUMBER = 4
 """The column from which on cells are set to the right."""
 
@@ -100,6 +102,17 @@ def points_between(interval: Interval | None) -> str:
     return NOTHING if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}"
 
 
+def p_value(test: SignTest | None) -> str:
+    """How often chance alone would set two models as far apart.
+
+    >>> p_value(SignTest(0.0342, True, 10)), p_value(SignTest(0.0001, False, 30))
+    ('0.034', '< 0.001')
+    """
+    if test is None:
+        return NOTHING
+    return f"{test.p_value:.3f}" if test.p_value >= SMALLEST_P else f"< {SMALLEST_P}"
+
+
 def markdown_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], first_number: int
 ) -> str:
@@ -154,6 +167,12 @@ def to_markdown(summaries: Sequence[Summary]) -> str:
             f"{best.variant} UAR % by fold: "
             + ", ".join(f"{fold}: {percent(uar)}" for fold, uar in by_fold)
         )
+        if best.sign_test is not None:
+            parts.append(
+                f"{best.variant} - float32: {points(best.uar_points)} points of UAR "
+                f"({points_between(best.uar_points_interval)}; permutation test over "
+                f"{best.sign_test.n} speakers: p {p_value(best.sign_test)})"
+            )
         parts.append(
             markdown_table(
                 ("true \\ recognised", *summary.labels),

@@ -18,6 +18,7 @@ from edge_ser.evaluation.protocols import n_folds
 from edge_ser.evaluation.units import Settings
 from edge_ser.metrics import score
 from edge_ser.outcomes import make_outcomes
+from edge_ser.paired import SignTest, sign_test_over_speakers
 from firmware_host.errors import EdgeSerError
 
 Float64 = NDArray[np.float64]
@@ -39,6 +40,7 @@ class VariantSummary:
         confusion: counts over all folds and seeds, true class by row.
         uar_points: minus float32's UAR, in percentage points; None of float32 itself.
         uar_points_interval: 95 %, the same speakers drawn for both.
+        sign_test: whether speakers lean to float32 or to this by more than chance.
         same_label: share of recordings in which it says what float32 says.
         certainty: over the recordings of all folds and seeds together.
         uar_recordings: with the augmented copies among the test recordings left out; None
@@ -56,6 +58,7 @@ class VariantSummary:
     confusion: tuple[tuple[int, ...], ...]
     uar_points: float | None
     uar_points_interval: Interval | None
+    sign_test: SignTest | None
     same_label: float | None
     certainty: Certainty
     uar_recordings: float | None
@@ -173,12 +176,13 @@ def _variant(grid: Sequence[Sequence[Outcome]], variant: str) -> VariantSummary:
     flat = [outcome for of_seed in grid for outcome in of_seed]
     scores = [[outcome.score(variant) for outcome in of_seed] for of_seed in grid]
     drawn = _drawn(grid, variant)
-    points = interval = same = None
+    points = interval = test = same = None
     if variant != FLOAT32 and FLOAT32 in flat[0].heard:
         whole = np.mean([[o.score(FLOAT32).uar for o in of_seed] for of_seed in grid])
         points = 100 * float(np.mean([[s.uar for s in of_seed] for of_seed in scores]) - whole)
         # The same speakers are drawn for both, so that what they share cancels out.
         interval = percentile_interval(100 * (drawn - _drawn(grid, FLOAT32)))
+        test = sign_test_over_speakers((_heard(o, variant), _heard(o, FLOAT32)) for o in flat)
         same = float(
             np.mean(
                 np.concatenate([o.heard[variant].labels == o.heard[FLOAT32].labels for o in flat])
@@ -202,6 +206,7 @@ def _variant(grid: Sequence[Sequence[Outcome]], variant: str) -> VariantSummary:
         ),
         uar_points=points,
         uar_points_interval=interval,
+        sign_test=test,
         same_label=same,
         certainty=_certainty(flat, variant),
         uar_recordings=_without_copies(flat, variant),
@@ -231,7 +236,7 @@ def _without_copies(outcomes: Sequence[Outcome], variant: str) -> float | None:
 
 @dataclass(frozen=True)
 class _Heard:
-    """An outcome's recordings as one kind of file heard them, for the bootstrap."""
+    """An outcome's recordings as one kind of file heard them; a `bootstrap.Recognised`."""
 
     truth: Int64
     recognised: Int64
@@ -239,22 +244,15 @@ class _Heard:
     n_labels: int
 
 
+def _heard(outcome: Outcome, variant: str) -> _Heard:
+    labels = outcome.heard[variant].labels
+    return _Heard(outcome.truth, labels, outcome.speakers, len(outcome.labels))
+
+
 def _drawn(grid: Sequence[Sequence[Outcome]], variant: str) -> Float64:
     """The headline, mean UAR over folds and seeds, of each draw of speakers.
 
     Seed by seed, because random folds of another seed are of other recordings.
     """
-    return np.asarray(
-        np.mean(
-            [
-                resample_folds(
-                    [
-                        [_Heard(o.truth, o.heard[variant].labels, o.speakers, len(o.labels))]
-                        for o in of_seed
-                    ]
-                )[0]
-                for of_seed in grid
-            ],
-            axis=0,
-        )
-    )
+    of_seeds = [resample_folds([_heard(o, variant) for o in of_seed]) for of_seed in grid]
+    return np.asarray(np.mean(of_seeds, axis=0))

@@ -415,6 +415,8 @@ def test_seeds_and_folds_are_summed_up(outcomes: dict[str, Outcome]) -> None:
     assert int8.uar_interval is not None
     assert int8.uar_interval[0] < int8.uar < int8.uar_interval[1]
     assert int8.uar_points == 0 and int8.uar_points_interval == (0, 0) and int8.same_label == 1
+    assert int8.sign_test is not None and (int8.sign_test.p_value, int8.sign_test.n) == (1, 10)
+    assert "(+0.0 to +0.0; permutation test over 10 speakers: p 1.000)" in to_markdown([summary])
     # All that is sure of itself is wrong as often as it is wrong, whatever fold it comes from.
     assert int8.certainty.calibration_error == pytest.approx(1 - int8.accuracy)
     assert int8.certainty.overconfidence == pytest.approx(1 - int8.accuracy)

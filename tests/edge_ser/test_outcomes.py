@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from edge_ser.bootstrap import (
     RESAMPLES,
     SEED,
-    mean_over_folds,
     percentile_interval,
     resample_folds,
     resample_speakers,
 )
 from edge_ser.outcomes import Outcomes, clip_probabilities, make_outcomes, pool
-from edge_ser.paired import compare, compare_folds, sign_test, sign_test_over_speakers
+from edge_ser.paired import compare, sign_test, sign_test_over_speakers
 from edge_ser.rejection import (
     choose_threshold,
     coverage_curve,
@@ -128,39 +127,16 @@ def test_the_bootstrap_gives_the_published_intervals() -> None:
 
 def test_folds_of_one_speaker_each_are_the_mean_over_speakers_drawn() -> None:
     """Leaving one speaker out, a draw is the mean of the drawn speakers' own UARs."""
-    folds = [[some_outcomes(40, 1, seed)] for seed in range(4)]
-    folds = [[rename(fold[0], f"s{n}")] for n, fold in enumerate(folds)]
-    uar, _ = resample_folds(folds)
+    folds = [rename(some_outcomes(40, 1, seed), f"s{seed}") for seed in range(4)]
+    uar = resample_folds(folds)
     random = np.random.default_rng(SEED)
     draws = random.multinomial(4, [0.25] * 4, size=RESAMPLES)
-    assert np.allclose(uar, draws @ [fold[0].score().uar for fold in folds] / 4)
+    assert np.allclose(uar, draws @ [fold.score().uar for fold in folds] / 4)
+    assert not resample_folds(folds[:1]).size
 
 
 def rename(outcomes: Outcomes, speaker: str) -> Outcomes:
     return Outcomes(outcomes.truth, outcomes.probabilities, (speaker,) * len(outcomes.speakers))
-
-
-def test_the_mean_over_folds_and_seeds_lies_in_its_interval() -> None:
-    """Means are of folds, not of clips; another seed is not another speaker."""
-    folds = []
-    for number, clips in enumerate((60, 90, 200)):
-        names = [f"{number}{speaker}" for speaker in range(5)]
-        seeds = [some_outcomes(clips, 5, 10 * number + seed) for seed in range(2)]
-        own = [names[int(speaker[1:])] for speaker in seeds[0].speakers]
-        folds.append([make_outcomes(o.truth, o.probabilities, own) for o in seeds])
-    found = mean_over_folds(folds)
-    assert found.uar == pytest.approx(np.mean([o.score().uar for fold in folds for o in fold]))
-    assert found.uar_interval is not None and found.seed_std is not None
-    low, high = found.uar_interval
-    assert low < found.uar < high
-    once = mean_over_folds([[fold[0]] for fold in folds])
-    twice = mean_over_folds([[fold[0], fold[0]] for fold in folds])
-    assert twice.uar_interval == pytest.approx(once.uar_interval)
-    assert (once.seed_std, twice.seed_std) == (None, 0.0)
-    with pytest.raises(EdgeSerError, match="same seeds"):
-        mean_over_folds([folds[0], folds[1][:1]])
-    with pytest.raises(EdgeSerError, match="different recordings"):
-        mean_over_folds([[folds[0][0], folds[1][0]]])
 
 
 # --- pairs -------------------------------------------------------------------------------
@@ -178,7 +154,7 @@ def test_equal_models_differ_by_nothing() -> None:
     outcomes = some_outcomes(80, 6, 1)
     found = compare(outcomes, outcomes)
     assert (found.uar_points, found.uar_points_interval, found.agreement) == (0.0, (0.0, 0.0), 1.0)
-    test = sign_test_over_speakers(outcomes, outcomes)
+    test = sign_test_over_speakers([(outcomes, outcomes)])
     assert (test.p_value, test.exact, test.n) == (1.0, True, 6)
 
 
@@ -196,7 +172,7 @@ def test_a_paired_interval_is_narrower_than_the_models_own() -> None:
     )
     assert own is not None
     assert high - low < 100 * (own[1] - own[0]) / 2
-    assert sign_test_over_speakers(worse, whole).p_value == 2 / 2**8  # all lean to one side
+    assert sign_test_over_speakers([(worse, whole)]).p_value == 2 / 2**8  # all lean to one side
 
 
 def test_models_of_different_recordings_are_not_compared() -> None:
@@ -214,26 +190,19 @@ def test_the_sign_test_counts_every_choice_of_signs(differences: list[int]) -> N
     assert sign_test(values).exact
 
 
-def test_folds_are_compared_in_pairs() -> None:
-    """A fold's points are its own; a speaker counts once, however many seeds there are."""
-    floats, int8 = [], []
-    for number in range(5):
-        names = [f"{number}{speaker}" for speaker in range(4)]
-        base = some_outcomes(100, 4, number, skill=2.0)
-        own = [names[int(speaker[1:])] for speaker in base.speakers]
-        base = make_outcomes(base.truth, base.probabilities, own)
-        floats.append([base, base])
-        int8.append([mistaken(base, range(number)), mistaken(base, range(number))])
-    found = compare_folds(int8, floats)
-    points = [
-        100 * (i[0].score().uar - f[0].score().uar) for i, f in zip(int8, floats, strict=True)
-    ]
-    assert found.fold_points == pytest.approx(points)
-    assert found.uar_points == pytest.approx(np.mean(points))
-    assert found.uar_points_interval is not None
-    assert found.uar_points_interval[0] <= found.uar_points <= found.uar_points_interval[1] <= 0
-    assert found.test_of_folds.n == 5
-    assert found.test_of_speakers.n == 20
+def test_speakers_of_all_folds_are_tested_and_each_counts_once() -> None:
+    """Another seed is no other speaker: it makes nothing surer."""
+    pairs = []
+    for fold in range(2):
+        base = some_outcomes(200, 3, fold, skill=2.0)
+        names = [f"{fold}{speaker}" for speaker in base.speakers]
+        whole = make_outcomes(base.truth, base.probabilities, names)
+        pairs.append((mistaken(whole, range(0, 200, 5)), whole))
+    once, twice = sign_test_over_speakers(pairs), sign_test_over_speakers([*pairs, *pairs])
+    assert once.n == twice.n == 6
+    assert once.p_value == twice.p_value == 2 / 2**6  # all lean to one side
+    both_ways = [pairs[0], pairs[0][::-1]]  # what one seed loses another gains
+    assert sign_test_over_speakers(both_ways).p_value == 1
 
 
 # --- reliability -------------------------------------------------------------------------
