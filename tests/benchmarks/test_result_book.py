@@ -189,11 +189,11 @@ def test_what_was_measured_of_degraded_recordings_stands_on_the_page(
     means = "| a tap, 10 dB | 50.0 (-4.0) | 50.0 (-4.0) | +0.0 | 60.0 (-3.0) |"
     assert f"{means} 50.0 (-4.0; -6.0 to -1.0) |" in page
     assert "all 7 recordings: calibration error 5.0 %" in page and "is +8.0 points" in page
-    assert "| a tap, 10 dB | -4.0 | >= -6 | - | met |" in page
-    assert "| a model | 5.0 | <= 5 | - | met |" in page and "| +8.0 | >= +8 | - | met |" in page
+    assert "| a tap, 10 dB | -4.00 | >= -6 | - | met |" in page
+    assert "| a model | 5.0 | <= 5 | - | met |" in page and "| +8.00 | >= +8 | - | met |" in page
     row["int8_points_to_clean"], sure["calibration_error"] = -6.01, 0.0501
     page = to_markdown([], [], measured)
-    assert "| a tap, 10 dB | -6.0 | >= -6 | - | NOT met |" in page
+    assert "| a tap, 10 dB | -6.01 | >= -6 | - | NOT met |" in page
     assert "| a model | 5.0 | <= 5 | - | NOT met |" in page
     with pytest.raises(EdgeSerError, match="is no folder: give the folder"):
         book("--only", "robustness")
