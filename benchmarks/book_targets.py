@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from book_filled import Filled
-from edge_ser.evaluation.report import NOTHING, headline, markdown_table
+from edge_ser.evaluation.report import NOTHING, headline, markdown_table, points, points_between
 from edge_ser.evaluation.summary import Summary
 from edge_ser.metrics import error_percent, percent
 from edge_ser.rejection import REJECTED
@@ -36,6 +36,8 @@ MOST_LOST_BY_INT8 = 0.3
 MOST_CALIBRATION_ERROR = 0.05
 LEAST_REJECTION_GAIN = 8.0  # points of accuracy
 MOST_LOST_IN_NOISE = 6.0  # points of UAR, mean over the corpora
+
+DECIMALS = 2  # of differences: told to a tenth, -0.31 would seem to meet -0.3
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,6 @@ def _percent(value: float | None) -> str:
     return NOTHING if value is None else percent(value / 100)
 
 
-def _hundredths(points: float | None) -> str:
-    """A difference that is held against tenths: to a tenth, -0.31 would seem to meet -0.3."""
-    return NOTHING if points is None else f"{points:+.2f}"
-
-
 def _like_the_papers(corpus: str, summary: Summary | None) -> Verdict:
     accuracy = None if summary is None else 100 * headline(summary).accuracy
     what, asked = "protocol paper (it leaks), accuracy %", f">= {PUBLISHED[corpus]}, the paper's"
@@ -152,13 +149,13 @@ def _int8_against_float32(corpus: str, summary: Summary | None) -> Iterator[Verd
     best = None if summary is None else headline(summary)
     lost = None if best is None else best.uar_points
     yield _lost("INT8 - float32, points of UAR", corpus, lost, MOST_LOST_BY_INT8)
-    low, high = (None, None) if best is None else best.uar_points_interval or (None, None)
+    interval = None if best is None else best.uar_points_interval
     yield Verdict(
         "its interval over speakers",
         corpus,
-        high,
+        None if interval is None else interval[1],
         0.0,
-        NOTHING if high is None else f"{_hundredths(low)} to {_hundredths(high)}",
+        points_between(interval, DECIMALS),
         "not all below 0",
     )
 
@@ -173,7 +170,7 @@ def _tiny(corpus: str, tiny: Summary | None, whole: Summary | None) -> Verdict:
 
 def _lost(what: str, of: str, change: float | None, most: float) -> Verdict:
     """Of a change in points, which is to lose at most so many."""
-    return Verdict(what, of, change, -most, _hundredths(change), f">= {-most:g}")
+    return Verdict(what, of, change, -most, points(change, DECIMALS), f">= {-most:g}")
 
 
 def _bytes(name: str, summaries: Sequence[Summary | None], limit: int) -> Verdict:
@@ -200,7 +197,7 @@ def _model_in_the_package(measured: Mapping[str, Any]) -> Iterator[Verdict]:
         model,
         gain,
         LEAST_REJECTION_GAIN,
-        _hundredths(gain),
+        points(gain, DECIMALS),
         f">= +{LEAST_REJECTION_GAIN:.0f}",
     )
     for row in measured["conditions"]:

@@ -8,12 +8,11 @@ difference. With a single speaker nothing is drawn and there is no interval.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ser.outcomes import Int64
+from edge_ser.outcomes import Int64, Recognised
 
 RESAMPLES = 2_000
 SEED = 0
@@ -21,26 +20,6 @@ CONFIDENCE = 95  # per cent
 
 Interval = tuple[float, float]
 Float64 = NDArray[np.float64]
-
-
-class Recognised(Protocol):
-    """What is drawn from: what was recognised, and by whom it was spoken. `Outcomes` is one.
-
-    Shape:
-        - truth, recognised: (clips,), indices below `n_labels`
-    """
-
-    @property
-    def truth(self) -> Int64: ...
-
-    @property
-    def recognised(self) -> Int64: ...
-
-    @property
-    def speakers(self) -> tuple[str, ...]: ...
-
-    @property
-    def n_labels(self) -> int: ...
 
 
 def resample_speakers(

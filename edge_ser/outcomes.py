@@ -6,6 +6,7 @@ judged as often as one likes (`metrics`, `bootstrap`, `paired`, `reliability`, `
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,28 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 SUM_TOLERANCE = 1e-3  # of a recording's probabilities, which may have been stored rounded
+
+
+class Recognised(Protocol):
+    """What was recognised, and by whom it was spoken: all that pairs and draws need.
+
+    `Outcomes` is one.
+
+    Shape:
+        - truth, recognised: (clips,), indices below `n_labels`
+    """
+
+    @property
+    def truth(self) -> Int64: ...
+
+    @property
+    def recognised(self) -> Int64: ...
+
+    @property
+    def speakers(self) -> tuple[str, ...]: ...
+
+    @property
+    def n_labels(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +144,7 @@ def pool(parts: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def check_same_clips(ours: Outcomes, theirs: Outcomes) -> None:
+def check_same_clips(ours: Recognised, theirs: Recognised) -> None:
     """A paired comparison needs both models' outcomes of the same recordings, in one order.
 
     Raises:

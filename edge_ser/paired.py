@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from edge_ser.bootstrap import (
     SEED,
     Interval,
-    Recognised,
     percentile_interval,
     resample_speakers,
 )
-from edge_ser.outcomes import Outcomes, check_same_clips
+from edge_ser.outcomes import Outcomes, Recognised, check_same_clips
 
 Float64 = NDArray[np.float64]
 
@@ -80,9 +79,13 @@ def sign_test_over_speakers(pairs: Iterable[tuple[Recognised, Recognised]]) -> S
     Args:
         pairs: ours and theirs on the same recordings; of each fold and seed, say. A speaker
             counts once, in however many pairs.
+
+    Raises:
+        EdgeSerError: when a pair is of different recordings.
     """
     parts: dict[str, float] = {}
     for ours, theirs in pairs:
+        check_same_clips(ours, theirs)
         for speaker, part in _speaker_parts(ours, theirs).items():
             parts[speaker] = parts.get(speaker, 0.0) + part
     return sign_test(np.array(list(parts.values())))

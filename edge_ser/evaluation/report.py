@@ -88,18 +88,21 @@ def between(interval: Interval | None) -> str:
     return NOTHING if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, decimals: int = 1) -> str:
     """A difference in percentage points.
 
-    >>> points(-0.04), points(1.26)
-    ('-0.0', '+1.3')
+    >>> points(-0.04), points(1.26), points(-0.312, 2)
+    ('-0.0', '+1.3', '-0.31')
     """
-    return NOTHING if value is None else f"{value:+.1f}"
+    return NOTHING if value is None else f"{value:+.{decimals}f}"
 
 
-def points_between(interval: Interval | None) -> str:
+def points_between(interval: Interval | None, decimals: int = 1) -> str:
     """An interval of percentage points."""
-    return NOTHING if interval is None else f"{interval[0]:+.1f} to {interval[1]:+.1f}"
+    if interval is None:
+        return NOTHING
+    low, high = interval
+    return f"{points(low, decimals)} to {points(high, decimals)}"
 
 
 def p_value(test: SignTest | None) -> str:

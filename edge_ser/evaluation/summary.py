@@ -236,7 +236,7 @@ def _without_copies(outcomes: Sequence[Outcome], variant: str) -> float | None:
 
 @dataclass(frozen=True)
 class _Heard:
-    """An outcome's recordings as one kind of file heard them; a `bootstrap.Recognised`."""
+    """An outcome's recordings as one kind of file heard them; an `outcomes.Recognised`."""
 
     truth: Int64
     recognised: Int64

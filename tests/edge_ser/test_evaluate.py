@@ -422,6 +422,25 @@ def test_seeds_and_folds_are_summed_up(outcomes: dict[str, Outcome]) -> None:
     assert int8.certainty.overconfidence == pytest.approx(1 - int8.accuracy)
     assert int8.certainty.uncalibrated_error == pytest.approx(int8.accuracy - 0.4)
     assert [point.clips for point in int8.certainty.coverage][:3] == [240, 216, 192]
+
+    def worse(one: Outcome) -> Outcome:
+        """The same, and INT8 wrong about a recording of each speaker that it had right."""
+        labels = one.heard[INT8].labels.copy()
+        right = np.flatnonzero(labels == one.truth)
+        first = [next(n for n in right if one.speakers[n] == who) for who in set(one.speakers)]
+        labels[first] = (one.truth[first] + 1) % 3
+        return replace(one, heard={**one.heard, INT8: replace(one.heard[INT8], labels=labels)})
+
+    loses = summarise([worse(one) for one in grid]).variants[INT8]
+    assert loses.uar_points == pytest.approx(100 * (loses.uar - int8.uar))
+    assert loses.uar_points is not None and loses.uar_points_interval is not None
+    assert loses.uar_points_interval[0] <= loses.uar_points <= loses.uar_points_interval[1] < 0
+    assert loses.sign_test is not None and loses.sign_test.p_value == 2 / 2**10  # all to one side
+    # Another seed is no other speaker: the same once more makes nothing surer.
+    once = [made(fold, 0, 0.5) for fold in (1, 2)]
+    again = [replace(o, unit=Unit(o.unit.key, 1, o.unit.settings)) for o in once]
+    of_one, of_two = (summarise(seeds).variants[INT8] for seeds in (once, [*once, *again]))
+    assert of_two.uar_interval == pytest.approx(of_one.uar_interval)
     with pytest.raises(EdgeSerError, match="2 evaluations"):
         summarise([outcomes["random"], outcomes["paper"]])
     assert len(group([*grid, outcomes["random"]])) == 2

@@ -178,6 +178,8 @@ def test_a_paired_interval_is_narrower_than_the_models_own() -> None:
 def test_models_of_different_recordings_are_not_compared() -> None:
     with pytest.raises(EdgeSerError, match="different recordings"):
         compare(some_outcomes(50, 4, 0), some_outcomes(50, 4, 1))
+    with pytest.raises(EdgeSerError, match="different recordings"):
+        sign_test_over_speakers([(some_outcomes(50, 4, 0), some_outcomes(50, 4, 1))])
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=8))
