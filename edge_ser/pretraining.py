@@ -107,7 +107,13 @@ class Pretraining:
     def _before(self, config: TrainConfig) -> TrainConfig:
         """The settings of what comes before a training with these."""
         model = replace(config.model, n_labels=len(self.heads))
-        return replace(config.without_teachers, model=model, epochs=config.pretraining_epochs)
+        # More decay helps where recordings are few; here they are many, and it did harm.
+        return replace(
+            config.without_teachers,
+            model=model,
+            epochs=config.pretraining_epochs,
+            weight_decay=TrainConfig.weight_decay,
+        )
 
     def _settings(self, config: TrainConfig) -> dict[str, object]:
         names = sorted(f"{clip.corpus} {clip.path.name}" for clip in self.clips)

@@ -62,6 +62,8 @@ class TrainConfig:
             the latter the checkpoint holds the float network alone.
         learning_rate, qat_learning_rate: peaks of the two cosine schedules; after pretraining
             the former counts half where a network has no teachers.
+        weight_decay: of float training, relative to the learning rate (AdamW, arXiv 1711.05101);
+            pretraining has the default.
         seed: of initialisation, order, augmentation and dropout.
         threads: of torch; results repeat bit for bit only with the same number.
         teachers: networks, each with a seed of its own, that are trained first without the

@@ -12,7 +12,7 @@ import typer
 
 from convert.architecture import ModelConfig
 from edge_ser.cli.app import app
-from edge_ser.cli.options import DataOption, RefitEpochsOption
+from edge_ser.cli.options import DataOption, RefitEpochsOption, WeightDecayOption
 from firmware_host.errors import EdgeSerError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
     qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,
+    weight_decay: WeightDecayOption = 0.02,
     teachers: Annotated[
         int, typer.Option(min=0, help="Networks that the model learns from, as in train.")
     ] = 0,
@@ -196,6 +197,7 @@ def evaluate(
         batch_size=batch_size,
         learning_rate=learning_rate,
         qat_learning_rate=qat_learning_rate,
+        weight_decay=weight_decay,
         teachers=teachers,
         teacher_size=teacher_size,
         refit_epochs=refit_epochs,

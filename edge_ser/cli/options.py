@@ -43,3 +43,12 @@ RefitEpochsOption = Annotated[
         "among those that it hears.",
     ),
 ]
+WeightDecayOption = Annotated[
+    float,
+    typer.Option(
+        "--weight-decay",
+        min=0.0,
+        help="Of float training: how fast weights shrink that the labels do not hold. More helps "
+        "a network that was pretrained; pretraining itself has the default.",
+    ),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge_ser.cli.app import app
-from edge_ser.cli.options import DataOption, RefitEpochsOption
+from edge_ser.cli.options import DataOption, RefitEpochsOption, WeightDecayOption
 from firmware_host.errors import EdgeSerError
 
 
@@ -59,6 +59,7 @@ def train(
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Peak of float training.")] = 2e-3,
     qat_learning_rate: Annotated[float, typer.Option(help="Peak of fine-tuning.")] = 2e-4,
+    weight_decay: WeightDecayOption = 0.02,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     teachers: Annotated[
         int,
@@ -214,6 +215,7 @@ def train(
             batch_size=batch_size,
             learning_rate=learning_rate,
             qat_learning_rate=qat_learning_rate,
+            weight_decay=weight_decay,
             seed=seed,
             threads=threads,
             teachers=teachers,

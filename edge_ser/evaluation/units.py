@@ -29,7 +29,7 @@ class Settings:
         size: a key of `SIZES`.
         eca, gfb, alfb, lstm_scales: as `ModelConfig` has them.
         kinds: of features, of `firmware_host.features.KINDS`.
-        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, teachers,
+        epochs, qat_epochs, batch_size, learning_rate, qat_learning_rate, weight_decay, teachers,
             teacher_size, refit_epochs, pupil_epochs, pretraining_epochs, fast: as `TrainConfig`.
         post_training: also quantise the float network after training, calibrated on training
             clips, and hear the test recordings with that file too.
@@ -49,6 +49,7 @@ class Settings:
     batch_size: int = TrainConfig.batch_size
     learning_rate: float = TrainConfig.learning_rate
     qat_learning_rate: float = TrainConfig.qat_learning_rate
+    weight_decay: float = TrainConfig.weight_decay
     teachers: int = TrainConfig.teachers
     teacher_size: str = TrainConfig.teacher_size
     refit_epochs: int = TrainConfig.refit_epochs
@@ -85,6 +86,7 @@ class Settings:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             qat_learning_rate=self.qat_learning_rate,
+            weight_decay=self.weight_decay,
             teachers=self.teachers,
             teacher_size=self.teacher_size,
             refit_epochs=self.refit_epochs,
@@ -96,12 +98,12 @@ class Settings:
 
     @property
     def slug(self) -> str:
-        """Size, what is switched off, teachers and for how long they teach, for names of files.
+        """Size, what is switched off, decay, teachers and how long they teach, for names of files.
 
         >>> Settings(size="tiny", eca=False, kinds=("mfcc",)).slug
         'tiny-no-eca-mfcc'
-        >>> Settings(teachers=2, refit_epochs=40, pupil_epochs=300).slug
-        'small-2-large-refit40-300'
+        >>> Settings(weight_decay=1.0, teachers=2, refit_epochs=40, pupil_epochs=300).slug
+        'small-decay1-2-large-refit40-300'
         """
         parts = [self.size]
         parts += [f"no-{name}" for name in ("eca", "gfb", "alfb") if not getattr(self, name)]
@@ -109,6 +111,8 @@ class Settings:
             parts.append(f"{self.lstm_scales}-scales")
         if self.kinds != KINDS:
             parts += [kind.replace("_", "") for kind in self.kinds]
+        if self.weight_decay != TrainConfig.weight_decay:
+            parts.append(f"decay{self.weight_decay:g}")
         if self.teachers != TrainConfig.teachers:
             parts.append(f"{self.teachers}-{self.teacher_size}")
             if self.refit_epochs != TrainConfig.refit_epochs:
