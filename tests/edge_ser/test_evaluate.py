@@ -126,7 +126,8 @@ def test_folds_of_a_corpus_start_from_the_same_pretrained_networks(
     taught = replace(SETTINGS, pretraining_epochs=2, teachers=1, teacher_size="tiny")
     place = place_of(tmp_path, data)
     done = run_all([Unit(key, 0, taught) for key in keys], place, jobs=2)
-    networks = [path for path in (tmp_path / "work" / PRETRAINED).iterdir() if path.is_dir()]
+    pretrained = tmp_path / "work" / PRETRAINED
+    networks = [path for path in pretrained.iterdir() if path.is_dir()]
     assert len(networks) == 2  # the teacher's and the model's, which differ in their seeds
     for network in networks:
         log = (network / LOG_FILE).read_text().splitlines()
@@ -139,6 +140,9 @@ def test_folds_of_a_corpus_start_from_the_same_pretrained_networks(
         path = tmp_path / "work" / RUNS / slug / f"{slug}.safetensors"
         assert read_checkpoint(path).training["pretrained_on"] == ["SUBESCO"]
         assert set(read_checkpoint(path).training["terms"]) == {"RAVDESS", "SUBESCO"}
+    # So do those whose weights decay faster afterwards.
+    run_unit(Unit(keys[0], 0, replace(taught, weight_decay=1.0)), place)
+    assert {path for path in pretrained.iterdir() if path.is_dir()} == set(networks)
     summary = summarise(done)
     assert summary.pretrain_on == ("SUBESCO",) and "| SUBESCO first |" in to_markdown([summary])
 

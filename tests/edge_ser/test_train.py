@@ -221,6 +221,17 @@ def test_fast_training_learns_the_same(
     assert not np.array_equal(one.float_tensors[weight], other.float_tensors[weight])
 
 
+def test_more_weight_decay_leaves_smaller_weights(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Of layers that no batch norm follows, whose size counts."""
+    decayed = trained_anew(data, tmp_path, "--weight-decay", "5", "--qat-epochs", "0")
+    for name, weight in read_checkpoint(trained).float_tensors.items():
+        if name.startswith(("gfb", "hidden", "output")) and not name.endswith("bias"):
+            assert np.linalg.norm(decayed.float_tensors[name]) < np.linalg.norm(weight), name
+    assert decayed.training["config"]["weight_decay"] == 5.0
+
+
 def killed_and_left_alone(
     data: Path, folder: Path, options: Sequence[str], logs: Sequence[str]
 ) -> list[subprocess.CompletedProcess[str]]:
