@@ -107,7 +107,7 @@ class Pretraining:
     def _before(self, config: TrainConfig) -> TrainConfig:
         """The settings of what comes before a training with these."""
         model = replace(config.model, n_labels=len(self.heads))
-        # More decay helps where recordings are few; here they are many, and it did harm.
+        # More decay is for where recordings are few; here they are many, and it did not help.
         return replace(
             config.without_teachers,
             model=model,

@@ -48,7 +48,7 @@ WeightDecayOption = Annotated[
     typer.Option(
         "--weight-decay",
         min=0.0,
-        help="Of float training: how fast weights shrink that the labels do not hold. More helps "
-        "a network that was pretrained; pretraining itself has the default.",
+        help="Of float training: how fast weights shrink that the labels do not hold. More may "
+        "help a network that was pretrained; pretraining itself has the default.",
     ),
 ]
