@@ -109,12 +109,16 @@ def _read_one(
     copies = [extract(samples, stored).astype(np.float16)]
     for number in range(augment.copies if augment else 0):
         assert augment is not None
-        key = hashlib.sha256(f"{seed}/{clip.corpus}/{clip.path.name}/{number}".encode()).digest()
-        changed = augment_waveform(
-            samples, features.sample_rate, augment, int.from_bytes(key[:8], "little")
-        )
+        key = copy_seed(seed, clip, number)
+        changed = augment_waveform(samples, features.sample_rate, augment, key)
         copies.append(extract(changed, stored).astype(np.float16))
     return tuple(copies)
+
+
+def copy_seed(seed: int, clip: Clip, number: int) -> int:
+    """Seed of a clip's augmented copy: the run's seed, clip and number (from 0) determine it."""
+    text = f"{seed}/{clip.corpus}/{clip.path.name}/{number}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge_ser.augment import AugmentConfig, augment_waveform
 from edge_ser.corpora.clip import Clip
+from edge_ser.dataset import copy_seed
 from edge_ser.evaluation.sources import sources_digest
 from edge_ser.folders import made_once
 from firmware_host.audio import read_audio, resample
@@ -72,8 +73,5 @@ def _write_copies(folder: Path, augment: AugmentConfig, rate: int, seed: int, cl
     samples, own_rate = read_audio(clip.path)
     samples = resample(samples, own_rate, rate)
     for number in range(1, augment.copies + 1):
-        # The same seeds as of copies that are made in training (`dataset.read_clips`).
-        text = f"{seed}/{clip.corpus}/{clip.path.name}/{number - 1}"
-        key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-        changed = augment_waveform(samples, rate, augment, key)
+        changed = augment_waveform(samples, rate, augment, copy_seed(seed, clip, number - 1))
         soundfile.write(_copy_path(folder, clip, number), changed, rate, subtype="PCM_16")
