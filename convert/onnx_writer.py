@@ -50,6 +50,11 @@ GATES = ("i", "f", "c", "o")
 ONNX_GATES = ("i", "o", "f", "c")
 """The same in ONNX's order."""
 
+LARGEST_MEAN_FACTOR = 128
+"""In steps of a mean's grid, what one step of one of its values may count in the mean at most for
+it to be taken in integers: onnxruntime's QLinearGlobalAveragePool refuses 256 and more. A learned
+scale becomes so small where a network's attention has lost its effect."""
+
 TO_UINT8 = 128
 """From an int8 grid to the same grid in uint8."""
 
@@ -285,9 +290,7 @@ class _Int8Writer(_Writer):
                 shape = {"kernel_shape": factor, "strides": factor}
                 self._channels_first("MaxPool", operator.x.name, [], out, **shape)
             case MeanOverTime():
-                inputs = [*self._grid(operator.x), *self._grid(operator.out)]
-                mean = f"{CONTRIB}.QLinearGlobalAveragePool"
-                self._channels_first(mean, operator.x.name, inputs, out)
+                self._mean(operator)
             case Sigmoid():
                 inputs = [*self._on_grid(operator.x), *self._grid(operator.out)]
                 self.node(f"{CONTRIB}.QLinearSigmoid", inputs, out)
@@ -302,6 +305,19 @@ class _Int8Writer(_Writer):
                 self._dense(operator)
             case _:
                 super().lower(operator)
+
+    def _mean(self, operator: MeanOverTime) -> None:
+        """In integers, where onnxruntime's kernel takes the two grids."""
+        out = operator.out.name
+        if _mean_factor(operator) > LARGEST_MEAN_FACTOR:
+            # Not by GlobalAveragePool: onnxruntime would make the integer kernel of it again.
+            self.node("DequantizeLinear", self._on_grid(operator.x), f"{out}.floats")
+            self.node("ReduceMean", [f"{out}.floats"], f"{out}.mean", axes=[1], keepdims=1)
+            self.node("QuantizeLinear", [f"{out}.mean", *self._grid(operator.out)], out)
+            return
+        inputs = [*self._grid(operator.x), *self._grid(operator.out)]
+        mean = f"{CONTRIB}.QLinearGlobalAveragePool"
+        self._channels_first(mean, operator.x.name, inputs, out)
 
     def _channel_conv(self, operator: ChannelConv) -> None:
         """In groups of channels: one alone would be transposed twice."""
@@ -448,6 +464,14 @@ def _check_relu(out: Value) -> None:
     """In integers, a ReLU is nothing but the lower end of its output's grid."""
     if out.grid is None or out.grid.zero_point != QMIN:
         raise ValueError(f"{out.name} follows a ReLU, and its grid does not begin at 0")
+
+
+def _mean_factor(operator: MeanOverTime) -> float:
+    """In steps of the mean's grid, what one step of one value counts in it."""
+    x, out = operator.x, operator.out
+    if x.grid is None or out.grid is None:
+        raise ValueError(f"{out.name} or what it is the mean of has no grid")
+    return x.grid.scale / (out.grid.scale * x.shape[0])
 
 
 def _as_image(weight: Weight) -> Weight:

@@ -31,6 +31,7 @@ from convert.graph import (
 from convert.onnx_writer import write_onnx
 from convert.pipeline import contract_of
 from convert.reference import run
+from convert.scheme import SMALLEST_ACTIVATION_SCALE
 from firmware_host import engines
 from firmware_host.contract import METADATA_KEY
 from firmware_host.engines import load_engine
@@ -55,6 +56,7 @@ NEAR_TIE_STEPS = 3
 
 SAME_LABELS = 0.97
 STEP_SLACK = 1e-3  # a logit divided by its step is an integer only nearly
+TRAINED_CONV_SCALE = 0.01  # of the last convolution of a trained network, about
 CONTRACT_BYTES = 6000
 FLOAT_PRODUCTS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "LSTM"}
 KILOBYTE = 1024
@@ -120,6 +122,26 @@ def test_the_int8_file_computes_what_the_integer_reference_does(
     if not engines._saturates():  # where it does, computing exactly is itself an optimisation
         as_written = infer(data, windows[:8], optimised=False) / step
         assert np.abs(as_written - logits[:8]).max() <= 1 + STEP_SLACK
+
+
+def test_a_mean_whose_learned_scale_collapsed_is_computed_all_the_same(
+    checkpoint_of: CheckpointOf, windows: Windows
+) -> None:
+    """onnxruntime's integer kernel refuses such grids; training comes to them now and then."""
+    trained = checkpoint_of(use_gfb=False)
+    last = f"activation.alfb.{len(trained.model.channels) - 1}"
+    scales = {"conv": TRAINED_CONV_SCALE, "mean": SMALLEST_ACTIVATION_SCALE}
+    changed = {f"{last}.{n}.scale": np.array([s], np.float32) for n, s in scales.items()}
+    collapsed = replace(trained, qat_tensors={**trained.qat_tensors, **changed})
+    graph = build_graph(collapsed, quantised=True)
+    data, step = write_onnx(graph, None), output_step(graph)
+    kinds = [node.op_type for node in onnx.load_from_string(data).graph.node]
+    assert kinds.count("ReduceMean") == 1, "one mean of the network is taken in float"
+    for optimised in (True, False):
+        if optimised or not engines._saturates():
+            logits = infer(data, windows[:8], optimised=optimised) / step
+            expected = reference(graph, windows[:8]) / step
+            assert np.abs(logits - expected).max() <= 1 + STEP_SLACK
 
 
 def test_the_int8_file_holds_the_graphs_weights_and_scales_bit_for_bit(
