@@ -15,7 +15,7 @@ from book_plan import PLAN, chosen, estimate_minutes, read_plan
 from book_report import ROBUSTNESS, made_of, to_markdown
 from book_targets import LEAST_UAR, PUBLISHED, verdicts
 from edge_ser.evaluation.outcome import FLOAT32, INT8, read_outcomes
-from edge_ser.evaluation.units import joined
+from edge_ser.evaluation.units import Settings, joined
 from edge_ser.metrics import percent
 from firmware_host.errors import EdgeSerError
 from result_book import OUTCOMES, PAGE, main, plan_in_words
@@ -79,7 +79,9 @@ def test_a_table_like_another_asks_for_the_same_work(tmp_path: Path) -> None:
     for name in ("quantization", "certainty"):
         assert tables[name].units == tables["speaker"].units and tables[name].layout == name
     taught = tables["speaker"].units[0].settings
-    assert tables["unrefitted"].units[0].settings == replace(taught, refit_epochs=0)
+    less = replace(taught, weight_decay=Settings.weight_decay)
+    assert tables["less-decay"].units[0].settings == less
+    assert tables["unrefitted"].units[0].settings == replace(less, refit_epochs=0)
     lost = tmp_path / "plan.toml"
     lost.write_text('[[table]]\nname = "alone"\ntitle = "a"\ntext = "b"\nlike = "nobody"\n')
     with pytest.raises(EdgeSerError, match=r"no plan of a result book .*nobody"):
@@ -135,7 +137,7 @@ def test_the_plan_asks_for_every_table_that_is_wanted() -> None:
     }
     assert {unit.settings.size for unit in tables["sizes"].units} == {"tiny", "small", "base"}
     assert {unit.settings.size for unit in tables["tiny"].units} == {"tiny"}
-    taught = {unit.teachers_slug for unit in tables["speaker"].units if unit.seed == 0}
+    taught = {unit.teachers_slug for unit in tables["less-decay"].units if unit.seed == 0}
     assert {unit.teachers_slug for unit in tables["tiny"].units} == taught
     assert all(unit.settings.post_training for unit in tables["quantization"].units)
     # What two tables share is done once.
