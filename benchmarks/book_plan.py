@@ -84,7 +84,7 @@ class _Entry:
     Args:
         variants: rows of a corpus: label, settings of their own, and seeds where they differ.
         pretrain: what is trained on first, but for the corpus that is tested on.
-        like: another table's name, which gives what is left out here, each setting too.
+        like: an earlier table's name, which gives what is left out here, each setting too.
     """
 
     name: str
@@ -109,8 +109,11 @@ def read_plan(path: Path = PLAN) -> list[PlannedTable]:
     """
     try:
         entries = tomllib.loads(path.read_text("utf-8"))["table"]
-        named = {entry["name"]: entry for entry in entries}
-        tables = [_table(_Entry(**_like(entry, named))) for entry in entries]
+        earlier: dict[str, dict[str, Any]] = {}
+        tables = []
+        for entry in entries:
+            whole = earlier[entry["name"]] = _like(entry, earlier)
+            tables.append(_table(_Entry(**whole)))
     except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError) as error:
         raise EdgeSerError(f"{path} is no plan of a result book ({error})") from error
     joined([unit for table in tables for unit in table.units])  # which refuses contradictions
@@ -177,11 +180,11 @@ def _pretraining_seconds(unit: Unit) -> float:
     return clips * seconds * (FAST_FACTOR if settings.fast else 1.0)
 
 
-def _like(entry: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _like(entry: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What the entry leaves out, as in the one that it is like; settings one by one."""
     if "like" not in entry:
         return dict(entry)
-    model = named[entry["like"]]
+    model = earlier[entry["like"]]
     settings = {**model.get("settings", {}), **entry.get("settings", {})}
     return {**model, **entry, "settings": settings}
 

@@ -37,6 +37,17 @@ class Value:
     shape: tuple[int, ...]
     grid: Grid | None
 
+    @property
+    def int8_grid(self) -> Grid:
+        """Its grid, where a quantised graph has one.
+
+        Raises:
+            ValueError: when it has none.
+        """
+        if self.grid is None:
+            raise ValueError(f"{self.name} has no grid in a quantised graph")
+        return self.grid
+
 
 @dataclass(frozen=True)
 class Weight:

@@ -24,7 +24,6 @@ from convert.graph import (
     Dense,
     FusedBiLstm,
     Graph,
-    Grid,
     MaxPool,
     MeanOverTime,
     Operator,
@@ -92,25 +91,20 @@ def execute(operator: Operator, values: dict[str, Array]) -> Array:  # noqa: PLR
     raise ValueError(f"{type(operator).__name__} is not in the graph of a microcontroller")
 
 
-def _grid(value: Value) -> Grid:
-    assert value.grid, f"{value.name} has no grid"
-    return value.grid
-
-
 def _scale(value: Value) -> float:
-    return _grid(value).scale
+    return value.int8_grid.scale
 
 
 def _single(value: Value) -> np.float32:
-    return np.float32(_grid(value).scale)
+    return np.float32(value.int8_grid.scale)
 
 
 def _centred(value: Value, values: dict[str, Array]) -> Int64:
-    return np.asarray(values[value.name].astype(np.int64) - _grid(value).zero_point)
+    return np.asarray(values[value.name].astype(np.int64) - value.int8_grid.zero_point)
 
 
 def _onto(steps: Int64, out: Value, low: int = QMIN) -> Array:
-    return np.clip(steps + _grid(out).zero_point, low, QMAX).astype(np.int8)
+    return np.clip(steps + out.int8_grid.zero_point, low, QMAX).astype(np.int8)
 
 
 def _columns(x: Int64, kernel: int) -> Int64:
@@ -131,7 +125,7 @@ def _product(x: Value, out: Value, weight: Weight, rows: Int64, relu: bool = Fal
     """A matrix product onto the output's grid. Shape: (n, k) to (n, n_out)."""
     assert weight.scale is not None
     factors = Multiplier.of(_scale(x) * weight.scale.astype(np.float64) / _scale(out))
-    low = max(QMIN, _grid(out).zero_point) if relu else QMIN
+    low = max(QMIN, out.int8_grid.zero_point) if relu else QMIN
     return _onto(factors(_accumulate(rows, weight.values, weight.bias)), out, low)
 
 
@@ -171,7 +165,7 @@ def _lstm(operator: FusedBiLstm, x: Int64) -> Array:
         cell = clip16(kept + shift_right(i * g, operator.cell_exponent - 2 * ACTIVATION_EXPONENT))
         state = _onto(onto_state(o * tanh16(cell, cell_bits)), out)
         states.append(state.reshape(-1))
-        h = state.astype(np.int64) - _grid(out).zero_point
+        h = state.astype(np.int64) - out.int8_grid.zero_point
     return np.stack(states)
 
 

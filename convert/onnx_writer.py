@@ -345,9 +345,7 @@ class _Int8Writer(_Writer):
 
     def _grid(self, value: Value) -> tuple[str, str]:
         """Scale and zero point; values on one grid share them."""
-        grid = value.grid
-        if grid is None:
-            raise ValueError(f"{value.name} has no grid in a quantised graph")
+        grid = value.int8_grid
         scale = f"{self._grids.setdefault(grid, value.name)}.s"
         zero_point = grid.zero_point + TO_UINT8
         return (
@@ -469,9 +467,7 @@ def _check_relu(out: Value) -> None:
 def _mean_factor(operator: MeanOverTime) -> float:
     """In steps of the mean's grid, what one step of one value counts in it."""
     x, out = operator.x, operator.out
-    if x.grid is None or out.grid is None:
-        raise ValueError(f"{out.name} or what it is the mean of has no grid")
-    return x.grid.scale / (out.grid.scale * x.shape[0])
+    return x.int8_grid.scale / (out.int8_grid.scale * x.shape[0])
 
 
 def _as_image(weight: Weight) -> Weight:

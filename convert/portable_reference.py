@@ -46,9 +46,9 @@ def run(graph: Graph, features: Float32) -> Float32:
     for operator in graph.operators:
         match operator:
             case Quantize():
-                out = _to_grid(values[operator.x.name], _grid(operator.out))
+                out = _to_grid(values[operator.x.name], operator.out.int8_grid)
             case Dequantize():
-                out = reference.from_grid(values[operator.x.name], _grid(operator.x))
+                out = reference.from_grid(values[operator.x.name], operator.x.int8_grid)
             case BiLstm():
                 x = values[operator.x.name]
                 directions = ((operator.forward, x), (operator.backward, x[::-1]))
@@ -61,7 +61,7 @@ def run(graph: Graph, features: Float32) -> Float32:
 
 def _lstm(operator: BiLstm, direction: LstmDirection, x: Array) -> Array:
     """States of one direction, by the operators that its file has. Shape: (time, hidden)."""
-    grid, state = operator.gates, _grid(operator.out)
+    grid, state = operator.gates, operator.out.int8_grid
     hidden = operator.hidden
     assert grid is not None
     row, total = (Value(name, (4 * hidden,), grid) for name in ("row", "total"))
@@ -79,7 +79,7 @@ def _lstm(operator: BiLstm, direction: LstmDirection, x: Array) -> Array:
         ]
         added = np.clip(parts[0] + parts[1] - grid.zero_point, QMIN, QMAX)
         opened = micro_reference.execute(Sigmoid(total, gates), {total.name: added})
-        i, f, g, o = np.split(reference.from_grid(opened, _grid(gates)), N_GATES)
+        i, f, g, o = np.split(reference.from_grid(opened, gates.int8_grid), N_GATES)
         cell = f * cell + i * (np.float32(2.0) * g - np.float32(1.0))
         # From double precision, as a C library's tanhf is all but correctly rounded.
         h = _to_grid(o * np.tanh(cell.astype(np.float64)).astype(np.float32), state)
@@ -96,8 +96,3 @@ def _to_grid(x: Float32, grid: Grid) -> Array:
     steps = (x / np.float32(grid.scale)).astype(np.float64)
     rounded = np.sign(steps) * np.floor(np.abs(steps) + 0.5)
     return np.asarray(np.clip(rounded + grid.zero_point, QMIN, QMAX), np.int8)
-
-
-def _grid(value: Value) -> Grid:
-    assert value.grid is not None, f"{value.name} has no grid"
-    return value.grid
